@@ -1,0 +1,204 @@
+"""The record by which the catalog, the command line, the studio and the server know a room.
+
+A room is the folder `bottega/systems/<family>/<id>/`. Its `__init__.py` holds `CARD`, its `system.py` holds `SYSTEM`.
+Both are plain records: a room fills them in and inherits nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor, nn
+
+    from bottega.training import FitSettings, Recipe
+
+Config = TypeVar("Config")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Card:
+    """What a person reads about a system before using it.
+
+    Args:
+        title: The system's published name, such as "U-ViT".
+        sentence: One sentence: what goes in, what comes out, and how.
+        citation: Authors, title, venue and year.
+        papers: arXiv identifiers.
+        peer: The public implementation that this one is tested to be equal to.
+        licence: What to know about the licence of published weights and data.
+        missing: What the paper's system does that this room does not. The aim is nothing.
+        deviations: Where this room differs from the paper on purpose, and why.
+    """
+
+    title: str
+    sentence: str
+    citation: str
+    papers: tuple[str, ...]
+    peer: str
+    licence: str
+    missing: tuple[str, ...] = ()
+    deviations: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preset(Generic[Config]):
+    """A published (or bundled) size: its configuration, and the parameter count that a test proves on the meta device."""
+
+    config: Config
+    parameters: int
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checkpoint:
+    """Weights in memory under our names, whatever format they were read from.
+
+    Args:
+        config: The room's configuration dataclass that the tensors fit.
+        tensors: Every parameter and buffer of `System.build(config)`, by our names.
+        assets: Text files that belong to the weights (a tokenizer's vocabulary, say), by name.
+    """
+
+    config: Any
+    tensors: dict[str, Tensor]
+    assets: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckpointFormat:
+    """A published checkpoint layout. `read` and `write` use the same key table, so both directions stay equal.
+
+    Args:
+        description: Who publishes it and what it looks like on disk.
+        read: `(path, config)` to a `Checkpoint`. `config` is None when the layout carries its own configuration;
+            a layout without one (a bare state dict) needs the preset's config from the caller.
+        write: `(checkpoint, path)`; writes the layout at `path`.
+    """
+
+    description: str
+    read: Callable[[Path, Any | None], Checkpoint]
+    write: Callable[[Checkpoint, Path], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """One step of long work, handed to a `report` callback. The callback may raise `Cancelled` to stop the work.
+
+    Args:
+        step: Steps done, from 1.
+        total: Steps in all.
+        stage: What is being done, in a word or two ("denoise", "decode").
+        preview: Makes a picture of the intermediate state, uint8 `(height, width, 3)`; call it only to show it.
+    """
+
+    step: int
+    total: int
+    stage: str
+    preview: Callable[[], np.ndarray] | None = None
+
+
+Report = Callable[[Progress], None]
+
+
+def silent(progress: Progress) -> None:
+    """A report callback that shows nothing."""
+
+
+class Result(Protocol):
+    """What a system returns: values, and the means to keep them.
+
+    `items()` are the separate things made (pictures as uint8 `(h, w, 3)` arrays, words as `str`, ...), in order.
+    `arrays()` is everything raw, for `.npz`.
+    """
+
+    @property
+    def seed(self) -> int: ...
+
+    def items(self) -> list[Any]: ...
+
+    def arrays(self) -> Mapping[str, np.ndarray]: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measure:
+    """One figure of an evaluation beside what it must be compared with.
+
+    Args:
+        value: The measured figure.
+        baseline: The same figure for a named simple method.
+        control: The same figure with the conditions shuffled: what the metric gives when nothing is understood.
+        unit: "%", "dB", "nats", or "" for a bare ratio.
+        higher_is_better: The direction.
+        samples: How many samples the figure rests on.
+    """
+
+    value: float
+    baseline: float | None = None
+    control: float | None = None
+    unit: str = ""
+    higher_is_better: bool = True
+    samples: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stage:
+    """One stage of training from scratch. Stages run in order; a user's own folder runs those with `finetune`.
+
+    Args:
+        name: A word, such as "autoencoder".
+        recipe: `(model, source)` to a `Recipe`; `source` is a world (by `bottega.worlds`) or a reader of a folder.
+        settings: The stage's default `FitSettings`.
+        finetune: Whether this stage runs on the user's own folder by default.
+    """
+
+    name: str
+    recipe: Callable[[nn.Module, Any], Recipe]
+    settings: FitSettings
+    finetune: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class System:
+    """A room as a record of callables.
+
+    Args:
+        presets: Sizes by name; published sizes and `tiny`.
+        build: Configuration to module, on the current default device (the caller may set "meta"), freshly initialised.
+        request: The frozen dataclass that `infer` takes. Its fields become the command line's options (the field
+            named `inputs` becomes the positional arguments) and the studio's form; field docstrings are the help texts.
+        infer: `(model, request, report)` to a `Result`. The only code that runs the system for a user.
+        formats: Published checkpoint layouts by name. Our own layout is always there and not listed.
+        tiny_request: A small request that runs on any preset in a second or so: contract tests and the tour use it.
+        bundled: The preset whose weights lie in the room's folder `weights/<preset>.safetensors`, or None.
+        stages: Training, in order.
+        open_source: `(name or folder)` to the `source` that stages take; None opens the default bundled world.
+        evaluate: `(model, seed, limit, report)` to named measures, on the default bundled world.
+        attach: Puts a checkpoint's assets (tokenizers) onto a built model; None when the room has no assets.
+    """
+
+    presets: Mapping[str, Preset[Any]]
+    build: Callable[[Any], nn.Module]
+    request: type
+    infer: Callable[[nn.Module, Any, Report], Result]
+    tiny_request: Any
+    formats: Mapping[str, CheckpointFormat] = field(default_factory=dict)
+    bundled: str | None = None
+    stages: tuple[Stage, ...] = ()
+    open_source: Callable[[str | Path | None], Any] | None = None
+    evaluate: Callable[[nn.Module, int, int, Report], Mapping[str, Measure]] | None = None
+    attach: Callable[[nn.Module, Mapping[str, str]], None] | None = None
+
+    def verbs(self) -> Iterable[str]:
+        """The verbs that work on this system today, for `bottega list`."""
+        yield "run"
+        if self.formats:
+            yield "convert"
+        if self.stages:
+            yield "train"
+        if self.evaluate is not None:
+            yield "eval"
