@@ -1,0 +1,92 @@
+"""Attention. `attend` is the only place in bottega that calls scaled dot-product attention."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None = None, causal: bool = False, scale: float | None = None
+) -> Tensor:
+    """Softmax attention of queries over keys.
+
+    Args:
+        q: Queries `(..., heads, queries, head_dim)`.
+        k: Keys `(..., heads, keys, head_dim)`.
+        v: Values `(..., heads, keys, value_dim)`.
+        mask: Boolean `(..., queries, keys)`, True where a query may look, or an additive float bias.
+        causal: Whether query i sees keys up to i only. Not together with `mask`.
+        scale: Factor on the scores; None means `head_dim ** -0.5`.
+
+    Returns:
+        `(..., heads, queries, value_dim)`.
+    """
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, scale=scale)
+
+
+def split_heads(x: Tensor, num_heads: int) -> Tensor:
+    """`(batch, tokens, heads * head_dim)` to `(batch, heads, tokens, head_dim)`."""
+    return x.unflatten(-1, (num_heads, -1)).transpose(-2, -3)
+
+
+def merge_heads(x: Tensor) -> Tensor:
+    """`(batch, heads, tokens, head_dim)` to `(batch, tokens, heads * head_dim)`."""
+    return x.transpose(-2, -3).flatten(-2)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention with one fused query-key-value projection.
+
+    Args:
+        width: Channels of the tokens.
+        num_heads: Heads; must divide `width`.
+        qkv_bias: Whether queries, keys and values have a bias.
+        causal: Whether a token sees only itself and the tokens before it.
+    """
+
+    def __init__(self, width: int, num_heads: int, *, qkv_bias: bool = True, causal: bool = False) -> None:
+        super().__init__()
+        if width % num_heads:
+            raise ValueError(f"width {width} must be a multiple of num_heads {num_heads}")
+        self.num_heads = num_heads
+        self.causal = causal
+        self.qkv = nn.Linear(width, 3 * width, bias=qkv_bias)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, cache: KeyValueCache | None = None) -> Tensor:
+        """Tokens `(batch, tokens, width)` to the same shape; `cache` appends these tokens to those seen before."""
+        q, k, v = (split_heads(part, self.num_heads) for part in self.qkv(x).chunk(3, dim=-1))
+        if cache is not None:
+            k, v = cache.extend(k, v)
+        causal = self.causal and mask is None and q.shape[-2] == k.shape[-2]
+        return self.proj(merge_heads(attend(q, k, v, mask=mask, causal=causal)))
+
+
+class KeyValueCache:
+    """Keys and values of the tokens that one attention layer has seen, `(batch, heads, tokens, head_dim)` each.
+
+    A causal layer with a cache may be fed one token at a time after the first call; then no mask is needed.
+    """
+
+    def __init__(self) -> None:
+        self.keys: Tensor | None = None
+        self.values: Tensor | None = None
+
+    def extend(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Appends new keys and values and returns all of them. Only the first call may hold several tokens."""
+        if self.keys is None or self.values is None:
+            self.keys, self.values = k, v
+            return k, v
+        if k.shape[-2] != 1:
+            raise ValueError(f"a filled cache takes one token at a time, not {k.shape[-2]}")
+        self.keys = torch.cat((self.keys, k), dim=-2)
+        self.values = torch.cat((self.values, v), dim=-2)
+        return self.keys, self.values
+
+    def reorder(self, rows: Tensor) -> None:
+        """Keeps the given batch rows, in that order: what a beam search does when its beams change places."""
+        if self.keys is not None and self.values is not None:
+            self.keys, self.values = self.keys[rows], self.values[rows]
+
