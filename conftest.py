@@ -1,0 +1,54 @@
+"""What holds for every test, in `src/` and in `tests/`: fixed seeds, one thread, system programs found or skipped."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import pytest
+import torch
+
+ROOT = Path(__file__).parent
+APT_LIST = ROOT / ".ci" / "apt.txt"
+
+
+def _packages() -> dict[str, str]:
+    """Debian package by the program or file that it brings, from the list that `.ci/run` installs."""
+    rows = [line.split() for line in APT_LIST.read_text().splitlines() if line.strip() and not line.startswith("#")]
+    return {what: package for package, what in rows}
+
+
+@pytest.fixture(scope="session")
+def require_program() -> Callable[[str], Path]:
+    """A function of the name of a program (or the path of a file) in `.ci/apt.txt` that returns where it is.
+
+    Where it is missing the test is skipped with one line that says what to install; under CI it fails instead.
+    """
+    packages = _packages()
+
+    def find(what: str) -> Path:
+        if what not in packages:
+            raise KeyError(f"{what} is not in {APT_LIST.name}; add it there, so that CI installs it")
+        found = shutil.which(what)
+        if found or Path(what).is_file():
+            return Path(found or what)
+        message = f"{what} is not here: apt install {packages[what]}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message, pytrace=False)
+        pytest.skip(message)
+
+    return find
+
+
+@pytest.fixture(autouse=True)
+def _fixed_seeds() -> None:
+    """Every test starts from the same global random state, in whatever order and process it runs."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002  peers draw from the global generator
+    torch.manual_seed(0)
