@@ -1,0 +1,50 @@
+"""Training: `fit` runs a `Recipe` under `FitSettings`, with checkpoints that resume bit for bit."""
+
+from bottega.training.batches import split, to_device
+from bottega.training.checkpoint import Snapshot, list_checkpoints, load_checkpoint, load_newest, save_checkpoint
+from bottega.training.ema import Ema
+from bottega.training.fit import FitResult, TrainProgress, fit
+from bottega.training.journal import NotFiniteError, Tensorboard
+from bottega.training.optimizers import adamw, decay_groups
+from bottega.training.randomness import sample_generators
+from bottega.training.recipe import CompiledParts, OwnOptimizers, Previewing, Recipe, TrainState, autocast, descend
+from bottega.training.schedules import Constant, Cosine, InverseSquareRoot, Linear, rate_factor
+from bottega.training.settings import Ddp, FitSettings, Fsdp, Precision, Single, describe, settings_hash
+
+__all__ = [
+    "CompiledParts",
+    "Constant",
+    "Cosine",
+    "Ddp",
+    "Ema",
+    "FitResult",
+    "FitSettings",
+    "Fsdp",
+    "InverseSquareRoot",
+    "Linear",
+    "NotFiniteError",
+    "OwnOptimizers",
+    "Precision",
+    "Previewing",
+    "Recipe",
+    "Single",
+    "Snapshot",
+    "Tensorboard",
+    "TrainProgress",
+    "TrainState",
+    "adamw",
+    "autocast",
+    "decay_groups",
+    "descend",
+    "describe",
+    "fit",
+    "list_checkpoints",
+    "load_checkpoint",
+    "load_newest",
+    "rate_factor",
+    "sample_generators",
+    "save_checkpoint",
+    "settings_hash",
+    "split",
+    "to_device",
+]
