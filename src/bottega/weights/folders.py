@@ -1,0 +1,75 @@
+"""Folders in the layout of the Hugging Face libraries: a JSON configuration beside a weights file, whole or in shards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from bottega.errors import FileError
+from bottega.weights.atomic import write_text
+from bottega.weights.files import read_json, read_tensors, write_tensors
+from bottega.weights.keys import listed
+
+WEIGHT_FILES = (
+    "model.safetensors",
+    "diffusion_pytorch_model.safetensors",
+    "model.safetensors.index.json",
+    "diffusion_pytorch_model.safetensors.index.json",
+    "pytorch_model.bin",
+    "diffusion_pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    "diffusion_pytorch_model.bin.index.json",
+)
+
+
+def read_folder_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
+    """Reads a folder's configuration: `config.json`, or another such as `model_index.json`.
+
+    Raises:
+        FileError: No such folder or file, or not a JSON object.
+    """
+    if not folder.is_dir():
+        raise FileError(f"{folder} is not a folder; give the folder that holds {name}")
+    if not (folder / name).is_file():
+        raise FileError(f"{folder} has no {name}; it holds: {_content(folder)}")
+    return read_json(folder / name)
+
+
+def read_folder_tensors(folder: Path) -> dict[str, Tensor]:
+    """Reads a folder's weights: the first of `WEIGHT_FILES` that is there.
+
+    Raises:
+        FileError: No such folder, no weights in it (the text lists what is there), or damaged weights.
+    """
+    if not folder.is_dir():
+        raise FileError(f"{folder} is not a folder; give the folder that holds the weights")
+    for name in WEIGHT_FILES:
+        if (folder / name).is_file():
+            return read_tensors(folder / name)
+    raise FileError(f"{folder} has none of {', '.join(WEIGHT_FILES)}; it holds: {_content(folder)}")
+
+
+def write_folder(
+    folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor], *, name: str = "model.safetensors"
+) -> None:
+    """Writes a folder that the Hugging Face libraries open: `config.json` and one safetensors file.
+
+    Args:
+        folder: Made when it is missing.
+        config: What `config.json` holds, in their words.
+        tensors: By their names.
+        name: `model.safetensors` (transformers) or `diffusion_pytorch_model.safetensors` (diffusers).
+
+    Raises:
+        FileError: A file cannot be written.
+    """
+    write_tensors(folder / name, tensors, {"format": "pt"})
+    write_text(folder / "config.json", json.dumps(dict(config), indent=2, ensure_ascii=False) + "\n")
+
+
+def _content(folder: Path) -> str:
+    return listed(sorted(entry.name for entry in folder.iterdir())) or "nothing"
