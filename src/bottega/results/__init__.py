@@ -1,0 +1,23 @@
+"""What systems return, how it is kept in files, and the recipe that makes it again."""
+
+from bottega.results.kinds import PicturesResult, WordsResult
+from bottega.results.origin import InputFile, Origin, WeightsOrigin
+from bottega.results.pictures import PICTURE_SUFFIXES, decode_picture, picture_bytes
+from bottega.results.save import forms_of, read_origin, save, with_origin
+from bottega.results.sheet import contact_sheet
+
+__all__ = [
+    "PICTURE_SUFFIXES",
+    "InputFile",
+    "Origin",
+    "PicturesResult",
+    "WeightsOrigin",
+    "WordsResult",
+    "contact_sheet",
+    "decode_picture",
+    "forms_of",
+    "picture_bytes",
+    "read_origin",
+    "save",
+    "with_origin",
+]

@@ -1,0 +1,102 @@
+"""The results that rooms share. Each satisfies `bottega.room.Result`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from bottega.results.origin import Origin
+from bottega.results.save import save
+
+_NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class PicturesResult:
+    """Pictures, with the words that belong to each.
+
+    Args:
+        pictures: uint8 `(count, height, width, 3)`.
+        captions: One text per picture (the prompt, or the caption made with it), or None.
+        seed: The seed that made them.
+        settings: What else made them, for people to read: steps, guidance, ...
+        origin: The recipe; filled in by a loaded system.
+    """
+
+    pictures: np.ndarray
+    captions: tuple[str, ...] | None = None
+    seed: int
+    settings: Mapping[str, Any] = field(default=_NO_SETTINGS)
+    origin: Origin | None = None
+
+    def __post_init__(self) -> None:
+        if self.pictures.dtype != np.uint8 or self.pictures.ndim != 4 or self.pictures.shape[3] != 3:
+            raise ValueError(f"pictures are {self.pictures.dtype} {self.pictures.shape}, not uint8 (n, h, w, 3)")
+        if self.captions is not None and len(self.captions) != len(self.pictures):
+            raise ValueError(f"{len(self.captions)} captions for {len(self.pictures)} pictures")
+
+    def items(self) -> list[np.ndarray]:
+        """The pictures, one by one."""
+        return list(self.pictures)
+
+    def texts(self) -> tuple[str, ...] | None:
+        """The captions, or None when the pictures have none."""
+        return self.captions
+
+    def arrays(self) -> Mapping[str, np.ndarray]:
+        """The pictures as one array, and the captions as an array of str when there are any."""
+        arrays = {"pictures": self.pictures}
+        if self.captions is not None:
+            arrays["captions"] = np.array(self.captions, dtype=np.str_)
+        return arrays
+
+    def save(self, path: str | Path) -> list[Path]:
+        """Writes the pictures; the path's extension picks the form. See `bottega.results.save`."""
+        return save(self, path, self.origin)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class WordsResult:
+    """Words: captions, transcripts, answers.
+
+    Args:
+        words: One text per item.
+        sources: What each text is about (a file's name), or None.
+        seed: The seed that made them.
+        settings: What else made them, for people to read.
+        origin: The recipe; filled in by a loaded system.
+    """
+
+    words: tuple[str, ...]
+    sources: tuple[str, ...] | None = None
+    seed: int
+    settings: Mapping[str, Any] = field(default=_NO_SETTINGS)
+    origin: Origin | None = None
+
+    def __post_init__(self) -> None:
+        if self.sources is not None and len(self.sources) != len(self.words):
+            raise ValueError(f"{len(self.sources)} sources for {len(self.words)} texts")
+
+    def items(self) -> list[str]:
+        """The texts, one by one."""
+        return list(self.words)
+
+    def texts(self) -> tuple[str, ...] | None:
+        """The words."""
+        return self.words
+
+    def arrays(self) -> Mapping[str, np.ndarray]:
+        """The texts as an array of str."""
+        arrays = {"words": np.array(self.words, dtype=np.str_)}
+        if self.sources is not None:
+            arrays["sources"] = np.array(self.sources, dtype=np.str_)
+        return arrays
+
+    def save(self, path: str | Path) -> list[Path]:
+        """Writes the words; the path's extension picks the form. See `bottega.results.save`."""
+        return save(self, path, self.origin)
