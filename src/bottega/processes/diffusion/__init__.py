@@ -1,0 +1,123 @@
+"""Diffusion and flow matching as five independent values: path, prediction, weighting, guidance, solver.
+
+The one contract between them is `Denoiser: (x_t, t, cond) -> x0`. Whatever denoises can be sampled by every solver and
+guided by every guidance, whatever the modality.
+
+    path = DiscreteVp.scaled_linear()                                       # how noise grows
+    loss = diffusion_loss(network, x0, cond, path=path, prediction=V(),     # (b,), what the network predicts,
+                          weighting=MinSnr(), times=UniformTimes(), generator=generator)   # what counts, how often
+    denoiser = Denoised(network, path, V())                                 # the trained network as (x_t, t, cond) -> x0
+    guided = ClassifierFree(scale=7.5, null_cond=null)(denoiser)            # guidance wraps a denoiser
+    times = TrailingGrid(25)(path)                                          # where to stop on the way
+    noise = initial_noise((4, 4, 32, 32), times[0], path, generator=generator)
+    sample = DpmSolverPp2m()(guided, noise, times, path, cond=cond)         # any solver, any path
+
+A time is a Python float when the whole batch shares it (solvers) or a tensor `(b,)` (training). Coefficients are
+computed in double; states are float32 or wider, whatever dtype the network runs in.
+"""
+
+from bottega.processes.diffusion.grids import (
+    EdmGrid,
+    Grid,
+    LeadingGrid,
+    LinspaceGrid,
+    LogSnrGrid,
+    TrailingGrid,
+    UniformGrid,
+)
+from bottega.processes.diffusion.guidance import ClassifierFree, Clipped, Guidance, IntervalGuidance
+from bottega.processes.diffusion.objective import corrupt, denoising_loss, diffusion_loss, noise_like
+from bottega.processes.diffusion.paths import CosineVp, DiscreteVp, Edm, Path, RectifiedFlow, VariancePreserving, Vp
+from bottega.processes.diffusion.predictions import (
+    X0,
+    Denoised,
+    Denoiser,
+    EdmPreconditioned,
+    Epsilon,
+    Network,
+    Prediction,
+    Score,
+    Time,
+    V,
+    Velocity,
+)
+from bottega.processes.diffusion.solvers import (
+    Churn,
+    Ddim,
+    DdimInversion,
+    Ddpm,
+    DpmSolverPp2m,
+    Euler,
+    Heun,
+    Solver,
+    StepReport,
+    initial_noise,
+    no_report,
+)
+from bottega.processes.diffusion.weighting import (
+    EdmTimes,
+    EdmWeighting,
+    LogitNormalTimes,
+    MinSnr,
+    TimeSampler,
+    TruncatedSnr,
+    Uniform,
+    UniformTimes,
+    Weighting,
+)
+
+__all__ = [
+    "X0",
+    "Churn",
+    "ClassifierFree",
+    "Clipped",
+    "CosineVp",
+    "Ddim",
+    "DdimInversion",
+    "Ddpm",
+    "Denoised",
+    "Denoiser",
+    "DiscreteVp",
+    "DpmSolverPp2m",
+    "Edm",
+    "EdmGrid",
+    "EdmPreconditioned",
+    "EdmTimes",
+    "EdmWeighting",
+    "Epsilon",
+    "Euler",
+    "Grid",
+    "Guidance",
+    "Heun",
+    "IntervalGuidance",
+    "LeadingGrid",
+    "LinspaceGrid",
+    "LogSnrGrid",
+    "LogitNormalTimes",
+    "MinSnr",
+    "Network",
+    "Path",
+    "Prediction",
+    "RectifiedFlow",
+    "Score",
+    "Solver",
+    "StepReport",
+    "Time",
+    "TimeSampler",
+    "TrailingGrid",
+    "TruncatedSnr",
+    "Uniform",
+    "UniformGrid",
+    "UniformTimes",
+    "V",
+    "VariancePreserving",
+    "Velocity",
+    "Vp",
+    "Weighting",
+    "corrupt",
+    "denoising_loss",
+    "diffusion_loss",
+    "initial_noise",
+    "no_report",
+    "noise_like",
+]
