@@ -8,14 +8,17 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 import numpy as np
 import pytest
 import torch
 
 ROOT = Path(__file__).parent
 APT_LIST = ROOT / ".ci" / "apt.txt"
+
+# Child processes of tests import this tree too, and use one thread; this process has read its own number by now.
+os.environ["PYTHONPATH"] = str(ROOT / "src")
+os.environ["OMP_NUM_THREADS"] = "1"
+torch.set_num_threads(1)
 
 
 def _packages() -> dict[str, str]:
