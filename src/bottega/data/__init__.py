@@ -1,0 +1,41 @@
+"""Readers of users' pictures, folders and archives; the order of training; typed batches."""
+
+from bottega.data.archive import PictureArchives
+from bottega.data.batch import PictureBatch, collate
+from bottega.data.folder import PictureFolder
+from bottega.data.open import open_source
+from bottega.data.pictures import (
+    MAX_PIXELS,
+    Crop,
+    Pad,
+    PictureSource,
+    fit_picture,
+    picture_to_tensor,
+    read_picture,
+    tensor_to_picture,
+)
+from bottega.data.sampler import SamplerState, ShuffledSampler, shuffled
+from bottega.data.source import CaptionedPicture, Fitted, Problem, Source
+
+__all__ = [
+    "MAX_PIXELS",
+    "CaptionedPicture",
+    "Crop",
+    "Fitted",
+    "Pad",
+    "PictureArchives",
+    "PictureBatch",
+    "PictureFolder",
+    "PictureSource",
+    "Problem",
+    "SamplerState",
+    "ShuffledSampler",
+    "Source",
+    "collate",
+    "fit_picture",
+    "open_source",
+    "picture_to_tensor",
+    "read_picture",
+    "shuffled",
+    "tensor_to_picture",
+]
