@@ -179,6 +179,8 @@ class System:
         open_source: `(name or folder)` to the `source` that stages take; None opens the default bundled world.
         evaluate: `(model, seed, limit, report)` to named measures, on the default bundled world.
         attach: Puts a checkpoint's assets (tokenizers) onto a built model; None when the room has no assets.
+        assets: Takes them off again, so that a trained model can be saved; None when the room has no assets.
+        files: The files that a request reads, as the request names them; their hashes go into a result's recipe.
     """
 
     presets: Mapping[str, Preset[Any]]
@@ -192,6 +194,8 @@ class System:
     open_source: Callable[[str | Path | None], Any] | None = None
     evaluate: Callable[[nn.Module, int, int, Report], Mapping[str, Measure]] | None = None
     attach: Callable[[nn.Module, Mapping[str, str]], None] | None = None
+    assets: Callable[[nn.Module], Mapping[str, str]] | None = None
+    files: Callable[[Any], tuple[str | Path, ...]] | None = None
 
     def verbs(self) -> Iterable[str]:
         """The verbs that work on this system today, for `bottega list`."""

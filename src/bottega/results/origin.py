@@ -29,7 +29,7 @@ class WeightsOrigin:
     """Which weights made a result.
 
     Args:
-        sha256: Of every tensor's name, shape, type and values, whatever the file format was.
+        sha256: Of the file, or of a folder's files and their names.
         source: "bundled", or the path as the user gave it.
         format: The published format it was read from; None for bottega's own.
     """

@@ -1,0 +1,319 @@
+"""A system with weights in it, ready to run, and its weights from one format to another."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bottega.catalog.rooms import Catalog
+from bottega.errors import FileError, RequestError
+from bottega.room import Checkpoint, Report, Result, System, silent
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from bottega.results import InputFile, Origin, WeightsOrigin
+
+NATIVE, BUNDLED = "native", "bundled"
+DTYPES = ("float32", "bfloat16", "float16", "float64")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Ready:
+    """A loaded system. Call it with a request.
+
+    Args:
+        id: Catalogue id.
+        preset: The size's name; "custom" when the weights carry a configuration that no preset has.
+        config: The room's configuration.
+        model: The module, in evaluation mode.
+        weights: Which weights it holds.
+        system: The room's record.
+        assets: Text files that belong to the weights.
+    """
+
+    id: str
+    preset: str
+    config: Any
+    model: nn.Module
+    weights: WeightsOrigin
+    system: System
+    assets: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def __call__(self, request: Any, report: Report = silent) -> Result:  # noqa: ANN401 - the room's dataclass
+        """Runs the system.
+
+        Args:
+            request: An instance of `system.request`.
+            report: Called with the progress of long work.
+
+        Returns:
+            The room's result, with its recipe.
+
+        Raises:
+            RequestError: The request is of another system.
+        """
+        from bottega.results import with_origin
+
+        if not isinstance(request, self.system.request):
+            raise RequestError.of("request", request, f"a {self.system.request.__name__}")
+        inputs = input_files(self.system, request)
+        result = self.system.infer(self.model, request, report)
+        return with_origin(result, self._origin(request, inputs, result.seed))
+
+    def _origin(self, request: Any, inputs: tuple[InputFile, ...], seed: int) -> Origin:  # noqa: ANN401
+        import torch
+
+        from bottega import __version__
+        from bottega.results import Origin
+        from bottega.weights import encode_config
+
+        parameter = next(self.model.parameters())
+        return Origin(
+            bottega=__version__,
+            torch=str(torch.__version__),
+            system=self.id,
+            preset=self.preset,
+            weights=self.weights,
+            request=encode_config(request),
+            inputs=inputs,
+            seed=seed,
+            device=str(parameter.device),
+            dtype=str(parameter.dtype).removeprefix("torch."),
+            threads=torch.get_num_threads(),
+        )
+
+
+def input_files(system: System, request: Any) -> tuple[InputFile, ...]:  # noqa: ANN401 - the room's dataclass
+    """The files that a request names, with what they hold now."""
+    from bottega.results import InputFile
+    from bottega.weights import weights_hash
+
+    named = system.files(request) if system.files is not None else ()
+    return tuple(InputFile(path=str(path), sha256=weights_hash(Path(path))) for path in named)
+
+
+def build(catalog: Catalog, system_id: str, preset: str, device: str = "cpu") -> nn.Module:
+    """A system of a published size, freshly initialised; on "meta" it takes no memory."""
+    import torch
+
+    config = catalog.preset(system_id, preset).config
+    with torch.device(check_device(device)):
+        return catalog.get(system_id).build(config)
+
+
+def load(
+    catalog: Catalog,
+    system_id: str,
+    *,
+    preset: str | None = None,
+    weights: str | Path | None = None,
+    format: str | None = None,
+    device: str = "cpu",
+    dtype: str | None = None,
+) -> Ready:
+    """A system with weights in it.
+
+    Args:
+        catalog: The rooms.
+        system_id: Catalogue id.
+        preset: A size's name; needed when a published format does not say which size it holds.
+        weights: A file of bottega's own, or (with `format`) a published file, folder or hub id; None takes the bundled
+            weights.
+        format: The published format's name. Formats are named, never guessed.
+        device: "cpu", "cuda", "cuda:1" or "mps".
+        dtype: Type of the parameters, one of `DTYPES`; None keeps float32.
+
+    Raises:
+        RequestError: No such system, preset, format, device or dtype, or no bundled weights.
+        FileError: The weights cannot be read.
+        WeightsError: They do not fit.
+    """
+    import torch
+
+    from bottega.results import WeightsOrigin
+    from bottega.weights import load_into, resolve
+
+    system, place = catalog.get(system_id), torch.device(check_device(device))
+    config = None if preset is None else catalog.preset(system_id, preset).config
+    number = check_dtype(dtype)
+    if weights is None:
+        source, path, format = BUNDLED, _bundled(catalog, system_id, preset, format), NATIVE
+    else:
+        source, path = str(weights), resolve(weights, pickles=format is not None)
+    checkpoint = read_checkpoint(system, system_id, path, format, config)
+    model = system.build(checkpoint.config)
+    load_into(model, checkpoint.tensors, source=source)
+    if system.attach is not None:
+        system.attach(model, checkpoint.assets)
+    model.to(place, number).eval()
+    return Ready(
+        id=system_id,
+        preset=_preset_of(system, checkpoint.config),
+        config=checkpoint.config,
+        model=model,
+        weights=WeightsOrigin(
+            sha256=content_hash(path), source=source, format=None if format == NATIVE else format
+        ),
+        system=system,
+        assets=dict(checkpoint.assets),
+    )
+
+
+def read_checkpoint(
+    system: System, system_id: str, path: Path, format: str | None, config: Any  # noqa: ANN401 - the room's dataclass
+) -> Checkpoint:
+    """Weights in memory, from bottega's own file (`format` None or "native") or a published format."""
+    from bottega.weights import load_native, read_native_header
+
+    if format in (None, NATIVE):
+        if format is None:
+            _require_native(system, path, read_native_header)
+        kind = type(next(iter(system.presets.values())).config)
+        own = load_native(path, kind, system_id)
+        if config is not None and own.config != config:
+            raise RequestError(f"{path} holds another size than the preset that was asked for; leave the preset out")
+        return Checkpoint(config=own.config, tensors=own.tensors, assets=own.assets)
+    return system.formats[check_format(system, format)].read(path, config)
+
+
+def convert(
+    catalog: Catalog,
+    system_id: str,
+    source: str | Path,
+    target: str | Path,
+    *,
+    source_format: str = NATIVE,
+    target_format: str = NATIVE,
+    preset: str | None = None,
+) -> Path:
+    """Weights from one format to another. "native" is bottega's own.
+
+    Args:
+        catalog: The rooms.
+        system_id: Catalogue id.
+        source: A file, folder or hub id.
+        target: Where to write; must not exist.
+        source_format: The source's format.
+        target_format: The target's format.
+        preset: The size, where the source does not say it.
+
+    Returns:
+        The target.
+
+    Raises:
+        RequestError: No such format or preset.
+        FileError: The source cannot be read, or the target exists.
+    """
+    import torch
+
+    from bottega.weights import NativeWeights, load_into, resolve, save_native
+
+    system, out = catalog.get(system_id), Path(target)
+    for name in (source_format, target_format):
+        check_format(system, name)
+    if out.exists():
+        raise FileError(f"{out} exists already; choose another target or move it away")
+    config = None if preset is None else catalog.preset(system_id, preset).config
+    checkpoint = read_checkpoint(system, system_id, resolve(source, pickles=True), source_format, config)
+    with torch.device("cpu"):
+        load_into(system.build(checkpoint.config), checkpoint.tensors, source=str(source))  # proves that they fit
+    if target_format == NATIVE:
+        own = NativeWeights(config=checkpoint.config, tensors=checkpoint.tensors, assets=checkpoint.assets)
+        save_native(out, own, system_id=system_id)
+    else:
+        system.formats[target_format].write(checkpoint, out)
+    return out
+
+
+def check_device(device: str) -> str:
+    """The device's name, when torch can use it here.
+
+    Raises:
+        RequestError: It is not a device, or not on this machine.
+    """
+    import torch
+
+    present = ["cpu", "meta"]
+    present += ["cuda", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))] if torch.cuda.is_available() else []
+    present += ["mps"] if torch.backends.mps.is_available() else []
+    if device not in present:
+        offered = ", ".join(name for name in present if name != "meta")
+        raise RequestError.of("device", device, f"one of {offered}", "`bottega doctor` says what torch sees")
+    return device
+
+
+def check_dtype(dtype: str | None) -> torch.dtype | None:
+    """The torch type of a name.
+
+    Raises:
+        RequestError: Not one of `DTYPES`.
+    """
+    import torch
+
+    if dtype is None:
+        return None
+    if dtype not in DTYPES:
+        raise RequestError.of("dtype", dtype, f"one of {', '.join(DTYPES)}")
+    return getattr(torch, dtype)
+
+
+def check_format(system: System, name: str) -> str:
+    """The format's name, when the system has it.
+
+    Raises:
+        RequestError: It has not.
+    """
+    if name != NATIVE and name not in system.formats:
+        raise RequestError.of("format", name, f"one of {_format_list(system)}")
+    return name
+
+
+def content_hash(path: Path) -> str:
+    """The SHA-256 of a file, or of a folder's files and their names."""
+    from bottega.weights import weights_hash
+
+    if path.is_file():
+        return weights_hash(path)
+    lines = (
+        f"{weights_hash(file)}  {file.relative_to(path).as_posix()}\n"
+        for file in sorted(path.rglob("*"))
+        if file.is_file()
+    )
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _bundled(catalog: Catalog, system_id: str, preset: str | None, format: str | None) -> Path:
+    from bottega.weights import bundled_path
+
+    bundled = catalog.get(system_id).bundled
+    if format is not None:
+        raise RequestError(f"format is {format!r}, but no weights were given; say which file or folder has that format")
+    if bundled is None:
+        raise RequestError(f"{system_id} comes without weights; give weights, or train it first")
+    if preset not in (None, bundled):
+        raise RequestError.of("preset", preset, f"{bundled!r} unless weights are given: only that size is bundled")
+    path = bundled_path(catalog.folder(system_id), bundled)
+    if not path.is_file():
+        raise FileError(f"the bundled weights of {system_id} are missing ({path.name}); install bottega again")
+    return path
+
+
+def _require_native(system: System, path: Path, read_header: Any) -> None:  # noqa: ANN401 - a function
+    """Without a named format only a file of our own is taken."""
+    try:
+        read_header(path)
+    except FileError as error:
+        raise FileError(f"{error} (formats: {_format_list(system)})") from error
+
+
+def _format_list(system: System) -> str:
+    return ", ".join([NATIVE, *system.formats])
+
+
+def _preset_of(system: System, config: Any) -> str:  # noqa: ANN401 - the room's dataclass
+    return next((name for name, preset in system.presets.items() if preset.config == config), "custom")
