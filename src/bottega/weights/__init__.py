@@ -8,19 +8,7 @@ from bottega.weights.configs import decode_config, encode_config
 from bottega.weights.files import read_json, read_metadata, read_tensors, write_tensors
 from bottega.weights.folders import read_folder_config, read_folder_tensors, write_folder
 from bottega.weights.hub import resolve
-from bottega.weights.keys import (
-    Drop,
-    Fuse,
-    KeyTable,
-    Rename,
-    Rule,
-    Split,
-    add_prefix,
-    nested,
-    take_prefix,
-    to_ours,
-    to_theirs,
-)
+from bottega.weights.keys import add_prefix, nested, take_prefix, to_ours, to_theirs
 from bottega.weights.load import LoadReport, load_into
 from bottega.weights.native import (
     NativeHeader,
@@ -30,6 +18,7 @@ from bottega.weights.native import (
     save_native,
     weights_hash,
 )
+from bottega.weights.rules import Drop, Fuse, KeyTable, Rename, Rule, Split
 
 __all__ = [
     "Change",

@@ -1,6 +1,6 @@
 """A watch on pickle: which classes anything in this process looks up while unpickling.
 
-`pickle` raises the audit event `pickle.find_class` for every class or function a pickle names, and that look-up is how a
+`pickle` raises the audit event `pickle.find_class` for every class or function a pickle names; that look-up is how a
 hostile pickle gets at code. `torch.load(weights_only=True)` has an unpickler of its own, which never asks `pickle`
 for a class, so reading weights raises none; `torch.load(weights_only=False)` does.
 """

@@ -1,6 +1,6 @@
 """Weights that come with the package: `<room>/weights/<preset>.safetensors`, with a card beside them.
 
-The card `<preset>.json` says how they were made, so that anyone can make them again, and the SHA-256 ties it to the file.
+The card `<preset>.json` says how they were made, so that anyone can make them again; its SHA-256 ties it to the file.
 """
 
 from __future__ import annotations
@@ -90,7 +90,5 @@ def verify(weights: Path) -> WeightsCard:
     actual = weights_hash(weights)
     card = read_card(card_path(weights))
     if card.sha256 != actual:
-        raise FileError(
-            f"{weights} has SHA-256 {actual}, but its card says {card.sha256}; it is damaged or was replaced: install again"
-        )
+        raise FileError(f"{weights} has SHA-256 {actual}, but its card says {card.sha256}; install bottega again")
     return card

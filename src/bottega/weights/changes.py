@@ -15,9 +15,13 @@ from bottega.errors import WeightsError
 class Change(Protocol):
     """A change with its inverse. Both raise `WeightsError` for a shape that they cannot take."""
 
-    def to_ours(self, tensor: Tensor) -> Tensor: ...
+    def to_ours(self, tensor: Tensor) -> Tensor:
+        """Our tensor for theirs."""
+        ...
 
-    def to_theirs(self, tensor: Tensor) -> Tensor: ...
+    def to_theirs(self, tensor: Tensor) -> Tensor:
+        """Their tensor for ours."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +29,11 @@ class Same:
     """No change."""
 
     def to_ours(self, tensor: Tensor) -> Tensor:
+        """Our tensor for theirs."""
         return tensor
 
     def to_theirs(self, tensor: Tensor) -> Tensor:
+        """Their tensor for ours."""
         return tensor
 
 
@@ -39,11 +45,13 @@ class Transpose:
     second: int = 1
 
     def to_ours(self, tensor: Tensor) -> Tensor:
+        """Our tensor for theirs."""
         if tensor.dim() <= max(self.first, self.second):
             raise WeightsError(f"shape {tuple(tensor.shape)} has no dimensions {self.first} and {self.second}")
         return tensor.transpose(self.first, self.second).contiguous()
 
     def to_theirs(self, tensor: Tensor) -> Tensor:
+        """Their tensor for ours."""
         return self.to_ours(tensor)
 
 
@@ -58,11 +66,13 @@ class Permute:
             raise ValueError(f"{self.order} is not an order of dimensions")
 
     def to_ours(self, tensor: Tensor) -> Tensor:
+        """Our tensor for theirs."""
         if tensor.dim() != len(self.order):
             raise WeightsError(f"shape {tuple(tensor.shape)} must have {len(self.order)} dimensions")
         return tensor.permute(self.order).contiguous()
 
     def to_theirs(self, tensor: Tensor) -> Tensor:
+        """Their tensor for ours."""
         inverse = tuple(self.order.index(dim) for dim in range(len(self.order)))
         return Permute(inverse).to_ours(tensor)
 
@@ -80,9 +90,11 @@ class Reshape:
     theirs: tuple[int, ...]
 
     def to_ours(self, tensor: Tensor) -> Tensor:
+        """Our tensor for theirs."""
         return _reshaped(tensor, self.theirs, self.ours)
 
     def to_theirs(self, tensor: Tensor) -> Tensor:
+        """Their tensor for ours."""
         return _reshaped(tensor, self.ours, self.theirs)
 
 
@@ -97,12 +109,14 @@ class ConvAsLinear:
     spatial_dims: int = 2
 
     def to_ours(self, tensor: Tensor) -> Tensor:
+        """Our tensor for theirs."""
         ones = (1,) * self.spatial_dims
         if tensor.dim() != 2 + self.spatial_dims or tuple(tensor.shape[2:]) != ones:
             raise WeightsError(f"shape {tuple(tensor.shape)} is not (out, in, {', '.join('1' for _ in ones)})")
         return tensor.reshape(tensor.shape[:2])
 
     def to_theirs(self, tensor: Tensor) -> Tensor:
+        """Their tensor for ours."""
         if tensor.dim() != 2:
             raise WeightsError(f"shape {tuple(tensor.shape)} is not that of a linear layer's weight (out, in)")
         return tensor.reshape(*tensor.shape, *(1,) * self.spatial_dims)
@@ -119,9 +133,11 @@ class LinearAsConv:
     spatial_dims: int = 2
 
     def to_ours(self, tensor: Tensor) -> Tensor:
+        """Our tensor for theirs."""
         return ConvAsLinear(self.spatial_dims).to_theirs(tensor)
 
     def to_theirs(self, tensor: Tensor) -> Tensor:
+        """Their tensor for ours."""
         return ConvAsLinear(self.spatial_dims).to_ours(tensor)
 
 
@@ -142,6 +158,7 @@ class Reorder:
             raise ValueError(f"{self.order} is not an order of blocks")
 
     def to_ours(self, tensor: Tensor) -> Tensor:
+        """Our tensor for theirs."""
         if tensor.dim() <= self.dim or tensor.shape[self.dim] % len(self.order):
             raise WeightsError(
                 f"shape {tuple(tensor.shape)} has no {len(self.order)} equal blocks along dimension {self.dim}"
@@ -150,6 +167,7 @@ class Reorder:
         return torch.cat([blocks[index] for index in self.order], dim=self.dim)
 
     def to_theirs(self, tensor: Tensor) -> Tensor:
+        """Their tensor for ours."""
         inverse = tuple(self.order.index(block) for block in range(len(self.order)))
         return Reorder(inverse, self.dim).to_ours(tensor)
 

@@ -10,39 +10,41 @@ import enum
 import math
 import types
 import typing
-from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, Field, fields, is_dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from bottega.errors import BottegaError, RequestError
 
 Config = TypeVar("Config")
-Json = dict[str, Any] | list[Any] | str | int | float | bool | None
 _TAG = "type"
 _NOT_FINITE = ("inf", "-inf", "nan")
 
 
-def encode_config(config: Any) -> dict[str, Any]:  # noqa: ANN401 - any dataclass
+def encode_config(config: Any) -> dict[str, Any]:
     """A dataclass as a JSON object: tuples as lists, enums by name, paths as text, dataclasses tagged with their type.
 
     Raises:
         TypeError: A value that is none of these; a bug in the dataclass.
     """
-    encoded = _encode(config)
-    if not is_dataclass(config) or not isinstance(encoded, dict):
+    if not is_dataclass(config) or isinstance(config, type):
         raise TypeError(f"{config!r} is not a dataclass")
-    return encoded
+    values = {field.name: getattr(config, field.name) for field in fields(config) if field.init}
+    if _TAG in values:
+        raise TypeError(f"{type(config).__name__} has a field named {_TAG!r}, which is kept for the class name")
+    return {_TAG: type(config).__name__} | {name: _encode(value) for name, value in values.items()}
 
 
 def decode_config(kind: type[Config], data: Mapping[str, Any]) -> Config:
     """Builds a dataclass (or one of a union of dataclasses) from a JSON object.
 
-    A field that is missing takes its default when it has one: that is how old files stay readable when a dataclass grows.
+    A field that is missing takes its default when it has one: that is how old files stay readable when a dataclass
+    grows.
 
     Args:
         kind: The dataclass, or a union of dataclasses.
-        data: What `encode_config` gave, or the same written by hand; "type" may be left out where only one type fits.
+        data: What `encode_config` gave, or the same written by hand: "type" may be left out where only one type fits.
 
     Raises:
         RequestError: An unknown or missing field, a wrong type or a refused value, with the path of the field.
@@ -50,82 +52,72 @@ def decode_config(kind: type[Config], data: Mapping[str, Any]) -> Config:
     return _decode(kind, data, _name(kind))
 
 
-def _encode(value: Any) -> Json:  # noqa: ANN401
-    if is_dataclass(value) and not isinstance(value, type):
-        names = [field.name for field in fields(value)]
-        if _TAG in names:
-            raise TypeError(f"{type(value).__name__} has a field named {_TAG!r}, which is kept for the class name")
-        return {_TAG: type(value).__name__} | {name: _encode(_member(value, name)) for name in names}
-    if isinstance(value, enum.Enum):
-        return value.name
-    if isinstance(value, Path):
-        return value.as_posix()
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, tuple | list):
-        return [_encode(item) for item in value]
-    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
-        return {key: _encode(item) for key, item in value.items()}
-    raise TypeError(f"{value!r} of type {type(value).__name__} cannot be part of a configuration")
+def _encode(value: Any) -> Any:
+    match value:
+        case enum.Enum():
+            encoded = value.name
+        case Path():
+            encoded = value.as_posix()
+        case float() if not math.isfinite(value):
+            encoded = str(value)
+        case None | bool() | int() | float() | str():
+            encoded = value
+        case tuple() | list():
+            encoded = [_encode(item) for item in value]
+        case Mapping() if all(isinstance(key, str) for key in value):
+            encoded = {key: _encode(item) for key, item in value.items()}
+        case _:
+            encoded = encode_config(value)
+    return encoded
 
 
-def _member(value: object, name: str) -> object:
-    return object.__getattribute__(value, name)
+@dataclass(frozen=True, slots=True)
+class _Scalar:
+    """How one plain type is read: what JSON it takes, in words and as a test, and what is made of it."""
+
+    words: str
+    takes: Callable[[Any], bool]
+    make: Callable[[Any], Any]
 
 
-def _decode(annotation: Any, data: Any, path: str) -> Any:  # noqa: ANN401
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin in (typing.Union, types.UnionType):
-        return _decode_union(arguments, data, path)
-    if origin is typing.Annotated:
-        return _decode(arguments[0], data, path)
-    if origin is typing.Literal:
-        if not any(data == choice and type(data) is type(choice) for choice in arguments):
-            raise _wrong(path, data, f"one of {', '.join(map(repr, arguments))}")
-        return data
-    if origin is tuple:
-        return _decode_tuple(arguments, data, path)
-    if origin in (list, Sequence):
-        items = [_decode(arguments[0], item, f"{path}[{i}]") for i, item in enumerate(_list(data, path))]
-        return items if origin is list else tuple(items)
-    if origin in (dict, Mapping):
-        return {key: _decode(arguments[1], item, f"{path}[{key!r}]") for key, item in _object(data, path).items()}
-    if isinstance(annotation, type):
-        return _decode_class(annotation, data, path)
-    raise TypeError(f"{path} has the annotation {annotation!r}, which cannot be read from JSON")
+def _is_number(data: Any) -> bool:
+    return isinstance(data, int | float) and not isinstance(data, bool)
 
 
-def _decode_class(kind: type, data: Any, path: str) -> Any:  # noqa: ANN401
-    if is_dataclass(kind):
-        return _decode_dataclass(kind, data, path)
-    if kind is types.NoneType:
-        return _plain(data is None, data, path, "null")
-    if issubclass(kind, enum.Enum):
-        if not isinstance(data, str) or data not in kind.__members__:
-            raise _wrong(path, data, f"one of {', '.join(kind.__members__)}")
-        return kind[data]
-    if kind is Path:
-        return Path(_plain(isinstance(data, str) and "\0" not in data, data, path, "a path (text)"))
-    if kind is bool:
-        return _plain(isinstance(data, bool), data, path, "true or false")
-    if kind is int:
-        return _plain(isinstance(data, int) and not isinstance(data, bool), data, path, "a whole number")
-    if kind is float:
-        number = (isinstance(data, int | float) and not isinstance(data, bool)) or data in _NOT_FINITE
-        return _float(_plain(number, data, path, "a number"), path)
-    if kind is str:
-        return _plain(isinstance(data, str), data, path, "text")
-    raise TypeError(f"{path} has the type {kind.__name__}, which cannot be read from JSON")
+_SCALARS: dict[Any, _Scalar] = {
+    types.NoneType: _Scalar("null", lambda data: data is None, lambda data: data),
+    bool: _Scalar("true or false", lambda data: isinstance(data, bool), bool),
+    int: _Scalar("a whole number", lambda data: isinstance(data, int) and not isinstance(data, bool), int),
+    float: _Scalar("a number", lambda data: _is_number(data) or data in _NOT_FINITE, float),
+    str: _Scalar("text", lambda data: isinstance(data, str), str),
+    Path: _Scalar("a path (text)", lambda data: isinstance(data, str) and "\0" not in data, Path),
+}
 
 
-def _decode_dataclass(kind: type, data: Any, path: str) -> Any:  # noqa: ANN401
-    given = dict(_object(data, path))
+def _decode(annotation: Any, data: Any, path: str) -> Any:
+    origin = typing.get_origin(annotation)
+    if origin in _CONTAINERS:
+        return _CONTAINERS[origin](typing.get_args(annotation), data, path)
+    if is_dataclass(annotation) and isinstance(annotation, type):
+        return _decode_dataclass(annotation, data, path)
+    if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
+        _require(_names_member(annotation, data), data, path, f"one of {', '.join(annotation.__members__)}")
+        return annotation[data]
+    scalar = _SCALARS.get(annotation)
+    if scalar is None:
+        raise TypeError(f"{path} has the annotation {annotation!r}, which cannot be read from JSON")
+    _require(scalar.takes(data), data, path, scalar.words)
+    try:
+        return scalar.make(data)
+    except OverflowError as error:
+        raise _wrong(path, "a huge whole number", "a number below 1.8e308") from error
+
+
+def _decode_dataclass(kind: type, data: Any, path: str) -> Any:
+    _require_object(data, path)
+    given = dict(data)
     tag = given.pop(_TAG, kind.__name__)
-    if tag != kind.__name__:
-        raise _wrong(f"{path}.{_TAG}", tag, repr(kind.__name__))
-    annotations = typing.get_type_hints(kind, include_extras=True)
+    _require(tag == kind.__name__, tag, f"{path}.{_TAG}", repr(kind.__name__))
     known = {field.name: field for field in fields(kind) if field.init}
     unknown = [name for name in given if name not in known]
     if unknown:
@@ -133,6 +125,7 @@ def _decode_dataclass(kind: type, data: Any, path: str) -> Any:  # noqa: ANN401
     missing = [name for name, field in known.items() if name not in given and _is_required(field)]
     if missing:
         raise RequestError(f"{path} lacks the field {missing[0]!r}; it has no default, so it must be given")
+    annotations = typing.get_type_hints(kind)
     values = {name: _decode(annotations[name], item, f"{path}.{name}") for name, item in given.items()}
     try:
         return kind(**values)
@@ -146,78 +139,91 @@ def _is_required(field: Field[Any]) -> bool:
     return field.default is MISSING and field.default_factory is MISSING
 
 
-def _decode_union(options: tuple[Any, ...], data: Any, path: str) -> Any:  # noqa: ANN401
+def _decode_union(options: tuple[Any, ...], data: Any, path: str) -> Any:
     """One member of a union: a dataclass by its tag, anything else by the kind of JSON value."""
-    classes = {option.__name__: option for option in options if is_dataclass(option)}
+    classes = {_name(option): option for option in options if is_dataclass(option)}
     if isinstance(data, Mapping) and classes:
         tag = data.get(_TAG, next(iter(classes)) if len(classes) == 1 else None)
-        if not isinstance(tag, str) or tag not in classes:
-            raise _wrong(f"{path}.{_TAG}", tag, f"one of {', '.join(classes)}")
+        _require(isinstance(tag, str) and tag in classes, tag, f"{path}.{_TAG}", f"one of {', '.join(classes)}")
         return _decode(classes[tag], data, path)
-    others = [option for option in options if not is_dataclass(option)]
-    accepted = [option for option in others if _accepts(option, data)]
-    if len(accepted) > 1:
-        raise TypeError(f"{path}: {data!r} fits {accepted} alike; a union's members must differ in JSON")
-    if not accepted:
-        raise _wrong(path, data, " or ".join(_name(option) for option in options))
-    return _decode(accepted[0], data, path)
+    fitting = [option for option in options if _fits(option, data)]
+    if float in fitting and len(fitting) > 1:  # 1 is an int before it is a float; "inf" is text before that
+        fitting.remove(float)
+    if len(fitting) > 1:
+        raise TypeError(f"{path}: {data!r} fits {fitting} alike; the members of a union must differ in JSON")
+    _require(bool(fitting), data, path, " or ".join(map(_name, options)))
+    return _decode(fitting[0], data, path)
 
 
-def _accepts(option: Any, data: Any) -> bool:  # noqa: ANN401
-    """Whether a JSON value is of the kind that an option is written as. Whole numbers are `int` before `float`."""
+def _fits(option: Any, data: Any) -> bool:
+    """Whether a JSON value is of the kind that a member of a union is written as."""
     origin = typing.get_origin(option)
     if origin is typing.Literal:
-        return data in typing.get_args(option)
-    if origin in (tuple, list, Sequence):
+        return _is_choice(typing.get_args(option), data)
+    if origin in (tuple, list):
         return isinstance(data, list | tuple)
-    if origin in (dict, Mapping):
+    if origin is dict:
         return isinstance(data, Mapping)
-    if option is float:
-        return isinstance(data, float) or data in _NOT_FINITE
-    if option in (int, bool, types.NoneType):
-        return type(data) is option
     if isinstance(option, type) and issubclass(option, enum.Enum):
-        return isinstance(data, str) and data in option.__members__
-    return isinstance(data, str) and option in (str, Path)
+        return _names_member(option, data)
+    return option in _SCALARS and _SCALARS[option].takes(data)
 
 
-def _decode_tuple(arguments: tuple[Any, ...], data: Any, path: str) -> tuple[Any, ...]:  # noqa: ANN401
-    items = _list(data, path)
-    if len(arguments) == 2 and arguments[1] is Ellipsis:
-        arguments = (arguments[0],) * len(items)
-    elif len(arguments) != len(items):
-        raise _wrong(path, data, f"a list of {len(arguments)}")
-    pairs = zip(arguments, items, strict=True)
-    return tuple(_decode(kind, item, f"{path}[{index}]") for index, (kind, item) in enumerate(pairs))
-
-
-def _plain(fits: bool, data: Any, path: str, expected: str) -> Any:  # noqa: ANN401
-    if not fits:
-        raise _wrong(path, data, expected)
+def _decode_literal(choices: tuple[Any, ...], data: Any, path: str) -> Any:
+    _require(_is_choice(choices, data), data, path, f"one of {', '.join(map(repr, choices))}")
     return data
 
 
-def _float(data: Any, path: str) -> float:  # noqa: ANN401
-    try:
-        return float(data)
-    except OverflowError as error:
-        raise _wrong(path, "a huge whole number", "a number below 1.8e308") from error
+def _decode_tuple(kinds: tuple[Any, ...], data: Any, path: str) -> tuple[Any, ...]:
+    _require(isinstance(data, list | tuple), data, path, "a list")
+    if kinds[-1] is Ellipsis:
+        kinds = (kinds[0],) * len(data)
+    _require(len(kinds) == len(data), data, path, f"a list of {len(kinds)}")
+    return tuple(_decode(kind, data[index], f"{path}[{index}]") for index, kind in enumerate(kinds))
 
 
-def _list(data: Any, path: str) -> Sequence[Any]:  # noqa: ANN401
-    return _plain(isinstance(data, list | tuple), data, path, "a list")
+def _decode_list(kinds: tuple[Any, ...], data: Any, path: str) -> list[Any]:
+    return list(_decode_tuple((kinds[0], Ellipsis), data, path))
 
 
-def _object(data: Any, path: str) -> Mapping[str, Any]:  # noqa: ANN401
+def _decode_mapping(kinds: tuple[Any, ...], data: Any, path: str) -> dict[str, Any]:
+    _require_object(data, path)
+    return {key: _decode(kinds[1], item, f"{path}[{key!r}]") for key, item in data.items()}
+
+
+_CONTAINERS: dict[Any, Callable[[tuple[Any, ...], Any, str], Any]] = {
+    typing.Union: _decode_union,
+    types.UnionType: _decode_union,
+    typing.Literal: _decode_literal,
+    tuple: _decode_tuple,
+    list: _decode_list,
+    dict: _decode_mapping,
+    Mapping: _decode_mapping,
+}
+
+
+def _is_choice(choices: tuple[Any, ...], data: Any) -> bool:
+    return any(data == choice and type(data) is type(choice) for choice in choices)
+
+
+def _names_member(kind: type[enum.Enum], data: Any) -> bool:
+    return isinstance(data, str) and data in kind.__members__
+
+
+def _require_object(data: Any, path: str) -> None:
     fits = isinstance(data, Mapping) and all(isinstance(key, str) for key in data)
-    return _plain(fits, data, path, "an object (names and values)")
+    _require(fits, data, path, "an object (names and values)")
 
 
-def _name(annotation: Any) -> str:  # noqa: ANN401
-    return annotation.__name__ if isinstance(annotation, type) else str(annotation)
+def _require(fits: bool, data: Any, path: str, expected: str) -> None:
+    if not fits:
+        raise _wrong(path, data, expected)
 
 
 def _wrong(path: str, data: object, expected: str) -> RequestError:
     text = repr(data)
-    shown = text if len(text) <= 80 else f"{text[:77]}..."
-    return RequestError(f"{path} is {shown}, but it must be {expected}")
+    return RequestError(f"{path} is {text if len(text) <= 80 else text[:77] + '...'}, but it must be {expected}")
+
+
+def _name(annotation: Any) -> str:
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation)

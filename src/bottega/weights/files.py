@@ -34,22 +34,23 @@ def read_tensors(path: Path, *, inside: str | None = None) -> dict[str, Tensor]:
     """Reads every tensor of a file, on the CPU.
 
     Args:
-        path: A `.safetensors` file, a pickle file of `torch.save` (`.pt .pth .bin .ckpt`), or the index of a sharded one
-            (`model.safetensors.index.json`, `pytorch_model.bin.index.json`).
-        inside: For pickle files: the entry that holds the tensors, such as "state_dict" or "ema". None: the file itself is
-            the mapping of names to tensors.
+        path: A `.safetensors` file, a pickle file of `torch.save` (`.pt .pth .bin .ckpt`), or the index of a sharded
+            one (`model.safetensors.index.json`, `pytorch_model.bin.index.json`).
+        inside: For pickle files: the entry that holds the tensors, such as "state_dict" or "ema". None: the file
+            itself is the mapping of names to tensors.
 
     Raises:
-        FileError: Missing, empty, damaged or hostile file, or one of another format; the text says which and what to do.
+        FileError: A missing, empty, damaged or hostile file, or one of another format; the text says what to do.
     """
     _require_file(path)
     if path.name.endswith(_INDEX):
         return _read_shards(path)
-    if path.suffix == _SAFETENSORS:
+    suffix = path.suffix.lower()
+    if suffix == _SAFETENSORS:
         if inside is not None:
             raise FileError(f"{path} is a safetensors file: it is flat, so there is no {inside!r} inside it")
         return _read_safetensors(path)
-    if path.suffix in PICKLE_SUFFIXES:
+    if suffix in PICKLE_SUFFIXES:
         return _read_pickle(path, inside)
     known = ", ".join((_SAFETENSORS, *PICKLE_SUFFIXES, f"*{_INDEX}"))
     raise FileError(f"{path} has an unknown extension {path.suffix!r}; weights are read from {known}")
@@ -151,7 +152,7 @@ def _damaged_safetensors(path: Path, error: Exception) -> FileError:
     with path.open("rb") as file:
         start = file.read(4)
     if start.startswith((b"PK", b"\x80")):
-        return FileError(f"{path} is not a safetensors file but a pickle or zip file; rename it to .pt to read it as such")
+        return FileError(f"{path} is a pickle or zip file, not safetensors; rename it to .pt to read it as such")
     return FileError(f"{path} is damaged or not a safetensors file ({error}); get the file again")
 
 
@@ -216,7 +217,7 @@ def _require_plain_archive(path: Path) -> None:
     if len(set(names)) != len(names):
         raise FileError(f"{path} is a hostile archive: it has two entries of one name")
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-        raise FileError(f"{path} is a compressed archive, which torch.save never writes; unpack it and name a file in it")
+        raise FileError(f"{path} is a compressed archive, which torch.save never writes; name a file in it")
     if sum(entry.file_size for entry in entries) > path.stat().st_size:
         raise FileError(f"{path} is a hostile archive: its entries claim more bytes than the file has")
 

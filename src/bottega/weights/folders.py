@@ -1,4 +1,4 @@
-"""Folders in the layout of the Hugging Face libraries: a JSON configuration beside a weights file, whole or in shards."""
+"""Folders in the layout of the Hugging Face libraries: a JSON configuration beside weights, whole or in shards."""
 
 from __future__ import annotations
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import huggingface_hub
+
 from bottega.errors import FileError
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -29,11 +31,9 @@ def resolve(path_or_hub_id: str | Path, *, revision: str | None = None, pickles:
     text = str(path_or_hub_id)
     if not _HUB_ID.fullmatch(text):
         raise FileError(f"{text} does not exist, and it is not a hub id of the form owner/name")
-    from huggingface_hub import snapshot_download  # slow to import, and needed only here
-
     patterns = [*_SAFE_PATTERNS, *(_PICKLE_PATTERNS if pickles else ())]
     try:
-        return Path(snapshot_download(text, revision=revision, allow_patterns=patterns))
+        return Path(huggingface_hub.snapshot_download(text, revision=revision, allow_patterns=patterns))
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise FileError(

@@ -33,8 +33,8 @@ class LoadReport:
 def load_into(model: nn.Module, tensors: Mapping[str, Tensor], *, source: str) -> LoadReport:
     """Gives a model its parameters and saved buffers. The model keeps its dtypes, devices and tied parameters.
 
-    A model on the "meta" device receives the tensors themselves (on the CPU, converted only when the dtype differs); any
-    other model receives copies. Nothing is changed unless everything fits.
+    A model on the "meta" device receives the tensors themselves, converted only when the dtype differs; any other model
+    receives copies. Nothing is changed unless everything fits.
 
     Args:
         model: The model to fill.
@@ -69,9 +69,7 @@ def load_into(model: nn.Module, tensors: Mapping[str, Tensor], *, source: str) -
 
 def _slots(model: nn.Module) -> dict[str, Tensor]:
     """The live parameters and saved buffers by key, tied ones under each of their names."""
-    return {
-        key: value for key, value in model.state_dict(keep_vars=True).items() if isinstance(value, Tensor)
-    }
+    return {key: value for key, value in model.state_dict(keep_vars=True).items() if isinstance(value, Tensor)}
 
 
 def _require_fit(slots: Mapping[str, Tensor], tensors: Mapping[str, Tensor], source: str) -> None:
@@ -96,7 +94,7 @@ def _require_fit(slots: Mapping[str, Tensor], tensors: Mapping[str, Tensor], sou
     texts = [f"{what}: {listed(keys)}" for keys, what in problems if keys]
     if texts:
         raise WeightsError(
-            f"{source} does not fit the model; {'; '.join(texts)}; check that preset and format are the ones it was made for"
+            f"{source} does not fit the model; {'; '.join(texts)}; check that preset and format are right"
         )
 
 
@@ -145,14 +143,13 @@ def _owners(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def _assign(owners: Mapping[str, nn.Module], names: list[str], slot: Tensor, tensor: Tensor) -> None:
-    is_parameter = isinstance(slot, nn.Parameter)
-    value = nn.Parameter(tensor, requires_grad=slot.requires_grad) if is_parameter else tensor
+    parameter = nn.Parameter(tensor, requires_grad=slot.requires_grad) if isinstance(slot, nn.Parameter) else None
     for key in names:
         name = key.rpartition(".")[2]
-        if is_parameter:
-            owners[key]._parameters[name] = value
+        if parameter is not None:
+            owners[key].register_parameter(name, parameter)
         else:
-            owners[key]._buffers[name] = value
+            owners[key].register_buffer(name, tensor)
 
 
 def _own(tensor: Tensor, dtype: torch.dtype, placed: set[int]) -> Tensor:

@@ -51,9 +51,7 @@ class NativeHeader:
     assets: dict[str, str]
 
 
-def save_native(
-    path: Path, weights: NativeWeights[Any], *, system_id: str, dtype: torch.dtype | None = None
-) -> None:
+def save_native(path: Path, weights: NativeWeights[Any], *, system_id: str, dtype: torch.dtype | None = None) -> None:
     """Writes our own checkpoint, atomically and with the same bytes for the same content.
 
     Args:
@@ -64,10 +62,11 @@ def save_native(
 
     Raises:
         FileError: The file cannot be written; an older one stays.
+        WeightsError: A value too large for `dtype`.
     """
     tensors = weights.tensors
     if dtype is not None:
-        tensors = {key: t.to(dtype) if t.is_floating_point() else t for key, t in tensors.items()}
+        tensors = {key: _converted(key, tensor, dtype) for key, tensor in tensors.items()}
     metadata = {
         "bottega": LAYOUT,
         "system": system_id,
@@ -109,7 +108,7 @@ def load_native(path: Path, config_type: type[Config], system_id: str) -> Native
     """
     header = read_native_header(path)
     if header.system != system_id:
-        raise WeightsError(f"{path} holds weights of {header.system!r}, not of {system_id!r}; use it with its own system")
+        raise WeightsError(f"{path} holds weights of {header.system!r}, not of {system_id!r}; load it there")
     try:
         config = decode_config(config_type, header.config)
     except BottegaError as error:
@@ -128,6 +127,18 @@ def weights_hash(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise FileError(f"{path} cannot be read: {error.strerror}; check the path") from error
+
+
+def _converted(key: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """A real-valued tensor in another dtype, provided that it can hold the values."""
+    if not tensor.is_floating_point():
+        return tensor
+    converted = tensor.to(dtype)
+    if not torch.equal(converted.isfinite(), tensor.isfinite()):
+        raise WeightsError(
+            f"{key} has values up to {tensor.abs().max():.3g}, too large for {dtype}; keep its own dtype"
+        )
+    return converted
 
 
 def _json_object(path: Path, metadata: Mapping[str, str], name: str) -> dict[str, Any]:
