@@ -6,7 +6,7 @@ guided by every guidance, whatever the modality.
     path = DiscreteVp.scaled_linear()                                       # how noise grows
     loss = diffusion_loss(network, x0, cond, path=path, prediction=V(),     # (b,), what the network predicts,
                           weighting=MinSnr(), times=UniformTimes(), generator=generator)   # what counts, how often
-    denoiser = Denoised(network, path, V())                                 # the trained network as (x_t, t, cond) -> x0
+    denoiser = Denoised(network, path, V())                                 # the network as (x_t, t, cond) -> x0
     guided = ClassifierFree(scale=7.5, null_cond=null)(denoiser)            # guidance wraps a denoiser
     times = TrailingGrid(25)(path)                                          # where to stop on the way
     noise = initial_noise((4, 4, 32, 32), times[0], path, generator=generator)
@@ -43,13 +43,17 @@ from bottega.processes.diffusion.predictions import (
 )
 from bottega.processes.diffusion.solvers import (
     Churn,
+    ChurnedStep,
     Ddim,
     DdimInversion,
     Ddpm,
     DpmSolverPp2m,
     Euler,
     Heun,
+    HeunStep,
+    LinearStep,
     Solver,
+    Step,
     StepReport,
     initial_noise,
     no_report,
@@ -69,6 +73,7 @@ from bottega.processes.diffusion.weighting import (
 __all__ = [
     "X0",
     "Churn",
+    "ChurnedStep",
     "ClassifierFree",
     "Clipped",
     "CosineVp",
@@ -89,8 +94,10 @@ __all__ = [
     "Grid",
     "Guidance",
     "Heun",
+    "HeunStep",
     "IntervalGuidance",
     "LeadingGrid",
+    "LinearStep",
     "LinspaceGrid",
     "LogSnrGrid",
     "LogitNormalTimes",
@@ -101,6 +108,7 @@ __all__ = [
     "RectifiedFlow",
     "Score",
     "Solver",
+    "Step",
     "StepReport",
     "Time",
     "TimeSampler",

@@ -14,9 +14,11 @@ from bottega.processes.diffusion.paths import DiscreteVp, Path
 
 
 class Grid(Protocol):
-    """`path -> times`."""
+    """Where a sampler stops on a path."""
 
-    def __call__(self, path: Path) -> tuple[float, ...]: ...
+    def __call__(self, path: Path) -> tuple[float, ...]:
+        """The times, falling."""
+        ...
 
 
 @final

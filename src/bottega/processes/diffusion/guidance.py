@@ -20,9 +20,11 @@ from bottega.processes.diffusion.predictions import Denoiser, Time
 
 
 class Guidance(Protocol):
-    """`Denoiser -> Denoiser`."""
+    """A function of denoisers."""
 
-    def __call__(self, denoiser: Denoiser) -> Denoiser: ...
+    def __call__(self, denoiser: Denoiser) -> Denoiser:
+        """The guided denoiser."""
+        ...
 
 
 @final

@@ -1,4 +1,4 @@
-"""Noise paths: how much signal `alpha(t)` and noise `sigma(t)` a state x_t = alpha(t) x0 + sigma(t) noise holds at time t.
+"""Noise paths: the signal alpha(t) and the noise sigma(t) in a state x_t = alpha(t) x0 + sigma(t) noise.
 
 A time is a Python float (the whole batch is at that time: what solvers use, no tensor work and no device
 synchronisation) or a float64 tensor (one time for each sample: what training uses). All arithmetic is in double.
@@ -22,20 +22,22 @@ TimeT = TypeVar("TimeT", float, Tensor)
 
 @runtime_checkable
 class Path(Protocol):
-    """A noise path. Methods map a float to a float and a tensor to a float64 tensor of the same shape.
-
-    Attributes: `t_min` and `t_max` bound the times at which a network is trained; `t_clean` is the time of pure data
-    (alpha 1, sigma 0), where a trajectory of a sampler ends.
-    """
+    """A noise path. Methods map a float to a float and a tensor to a float64 tensor of the same shape."""
 
     @property
-    def t_min(self) -> float: ...
+    def t_min(self) -> float:
+        """The least noisy time at which a network is trained."""
+        ...
 
     @property
-    def t_max(self) -> float: ...
+    def t_max(self) -> float:
+        """The noisiest time at which a network is trained."""
+        ...
 
     @property
-    def t_clean(self) -> float: ...
+    def t_clean(self) -> float:
+        """The time of pure data (alpha 1, sigma 0), where a sampler's trajectory ends."""
+        ...
 
     def alpha(self, t: TimeT) -> TimeT:
         """The signal's factor."""
@@ -66,11 +68,15 @@ class Path(Protocol):
 
 
 def _double(t: TimeT) -> TimeT:
-    return t.to(torch.float64) if isinstance(t, Tensor) else float(t)
+    if isinstance(t, Tensor):
+        return t.to(torch.float64)
+    return float(t)
 
 
 def _exp(x: TimeT) -> TimeT:
-    return torch.exp(x) if isinstance(x, Tensor) else math.exp(x)
+    if isinstance(x, Tensor):
+        return torch.exp(x)
+    return math.exp(x)
 
 
 def _log(x: TimeT) -> TimeT:
@@ -80,11 +86,27 @@ def _log(x: TimeT) -> TimeT:
 
 
 def _sqrt(x: TimeT) -> TimeT:
-    return torch.sqrt(x) if isinstance(x, Tensor) else math.sqrt(x)
+    if isinstance(x, Tensor):
+        return torch.sqrt(x)
+    return math.sqrt(x)
 
 
 def _expm1(x: TimeT) -> TimeT:
-    return torch.expm1(x) if isinstance(x, Tensor) else math.expm1(x)
+    if isinstance(x, Tensor):
+        return torch.expm1(x)
+    return math.expm1(x)
+
+
+def _cos(x: TimeT) -> TimeT:
+    if isinstance(x, Tensor):
+        return torch.cos(x)
+    return math.cos(x)
+
+
+def _arccos(x: TimeT) -> TimeT:
+    if isinstance(x, Tensor):
+        return torch.arccos(x)
+    return math.acos(x)
 
 
 def _log1p_exp(x: TimeT) -> TimeT:
@@ -95,7 +117,9 @@ def _log1p_exp(x: TimeT) -> TimeT:
 
 
 def _clamp(x: TimeT, low: float, high: float) -> TimeT:
-    return x.clamp(low, high) if isinstance(x, Tensor) else min(max(x, low), high)
+    if isinstance(x, Tensor):
+        return x.clamp(low, high)
+    return min(max(x, low), high)
 
 
 class VariancePreserving(ABC):
@@ -327,14 +351,12 @@ class CosineVp(VariancePreserving):
     def log_alpha(self, t: TimeT) -> TimeT:
         """log(cos((t + s) / (1 + s) pi / 2)), less its value at 0."""
         angle = (_clamp(_double(t), 0.0, self.t_max) + self.offset) * (math.pi / 2 / (1 + self.offset))
-        cosine = torch.cos(angle) if isinstance(angle, Tensor) else math.cos(angle)
-        return _clamp(_log(cosine) - self._log_cos_start(), -math.inf, 0.0)
+        return _clamp(_log(_cos(angle)) - self._log_cos_start(), -math.inf, 0.0)
 
     def time_of_log_alpha(self, log_alpha: TimeT) -> TimeT:
         """The inverse, by the arc cosine."""
         cosine = _clamp(_exp(log_alpha + self._log_cos_start()), 0.0, 1.0)
-        angle = torch.arccos(cosine) if isinstance(cosine, Tensor) else math.acos(cosine)
-        return _clamp(angle * (2 / math.pi * (1 + self.offset)) - self.offset, 0.0, self.t_max)
+        return _clamp(_arccos(cosine) * (2 / math.pi * (1 + self.offset)) - self.offset, 0.0, self.t_max)
 
     def training_time(self, u: Tensor) -> Tensor:
         """Even between t_min and t_max."""
@@ -443,7 +465,7 @@ class RectifiedFlow:
         return _exp(-_log1p_exp(0.5 * _double(log_snr)))
 
     def scale(self, t: TimeT) -> TimeT:
-        """alpha + sigma, which is one: alpha vanishes at t = 1."""
+        """The sum alpha + sigma, which is one: alpha vanishes at t = 1."""
         return 1.0 + 0.0 * _double(t)
 
     def training_time(self, u: Tensor) -> Tensor:

@@ -101,7 +101,7 @@ class V:
         return _combine(x_t, x0, alpha / sigma, -(alpha * alpha + sigma * sigma) / sigma)
 
     def target(self, x0: Tensor, noise: Tensor, alpha: Coefficient, sigma: Coefficient) -> Tensor:
-        """Alpha noise - sigma x0."""
+        """The difference alpha noise - sigma x0."""
         return _combine(noise, x0, alpha, -sigma)
 
     def error_factor(self, alpha: Tensor, sigma: Tensor) -> Tensor:
@@ -124,7 +124,7 @@ class Velocity:
         return _combine(x_t, x0, 1.0 / sigma, -(alpha + sigma) / sigma)
 
     def target(self, x0: Tensor, noise: Tensor, alpha: Coefficient, sigma: Coefficient) -> Tensor:
-        """Noise - x0."""
+        """The difference noise - x0."""
         return noise - x0
 
     def error_factor(self, alpha: Tensor, sigma: Tensor) -> Tensor:
@@ -215,7 +215,7 @@ class EdmPreconditioned(nn.Module):
 
 
 def coefficients_like(x: Tensor, t: Tensor, path: Path) -> tuple[Tensor, Tensor]:
-    """alpha and sigma at times `t` of shape (b,), shaped to broadcast over `x`, in at least float32."""
+    """The path's alpha and sigma at times `t` of shape (b,), shaped to broadcast over `x`, in at least float32."""
     shape = (-1, *[1] * (x.ndim - 1))
     dtype = torch.promote_types(x.dtype, torch.float32)
     return path.alpha(t).to(dtype).reshape(shape), path.sigma(t).to(dtype).reshape(shape)
@@ -227,7 +227,7 @@ def at_least_float(x: Tensor) -> Tensor:
 
 
 def _combine(x: Tensor, y: Tensor, a: Coefficient, b: Coefficient) -> Tensor:
-    """A x + b y in a new tensor; two operations for float coefficients."""
+    """The sum a x + b y in a new tensor; two operations for float coefficients."""
     if isinstance(a, Tensor) or isinstance(b, Tensor):
         return a * x + b * y
     return torch.mul(x, a).add_(y, alpha=b)

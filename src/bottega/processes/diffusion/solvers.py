@@ -1,13 +1,14 @@
 """Solvers: each takes a denoiser from pure noise along a grid of times to a sample, whatever the modality.
 
-All coefficients of a trajectory are worked out once, in double, as Python floats; a step is then one call of the
-denoiser and two or three tensor operations. States are kept in float32 or wider; the denoiser sees the start's dtype.
-Gradients flow unless the caller turns them off with `torch.no_grad()` or `torch.inference_mode()`.
+A solver is a plan: all coefficients of a trajectory, worked out once, in double, as Python floats. A step is then one
+or two calls of the denoiser and a few tensor operations. States are kept in float32 or wider; the denoiser sees the
+start's dtype. Gradients flow unless the caller turns them off (`torch.no_grad()`, `torch.inference_mode()`).
 """
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -28,8 +29,92 @@ def no_report(step: int, total: int, x_t: Tensor, x0: Tensor) -> None:
     """A step report that does nothing."""
 
 
-class Solver(Protocol):
-    """Follows `denoiser` from `x` at `times[0]` to `times[-1]`."""
+def initial_noise(
+    shape: Sequence[int],
+    t: float,
+    path: Path,
+    *,
+    generator: torch.Generator,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """Pure noise of the size that a state has at time `t`. A CPU generator gives the same bits on every device."""
+    noise = torch.randn(tuple(shape), generator=generator, dtype=torch.float32, device=generator.device)
+    return (noise * path.sigma(float(t))).to(device=device or generator.device, dtype=dtype)
+
+
+Ask = Callable[[Tensor, float], Tensor]
+Draw = Callable[[Tensor], Tensor]
+
+
+class Step(Protocol):
+    """One step of a plan."""
+
+    def take(self, x: Tensor, last_x0: Tensor, ask: Ask, draw: Draw) -> tuple[Tensor, Tensor]:
+        """The next state and the latest x0, from the state and the x0 of the step before."""
+        ...
+
+
+class LinearStep(NamedTuple):
+    """The step x <- a x + b x0(x, t) + back (x0 of the step before) + c noise."""
+
+    t: float
+    a: float
+    b: float
+    c: float = 0.0
+    back: float = 0.0
+
+    def take(self, x: Tensor, last_x0: Tensor, ask: Ask, draw: Draw) -> tuple[Tensor, Tensor]:
+        """See `Step`. Only fresh tensors are changed in place: a denoiser may return its own input."""
+        x0 = ask(x, self.t)
+        ahead = torch.mul(x0, self.b).add_(x, alpha=self.a)
+        if self.back:
+            ahead.add_(last_x0, alpha=self.back)
+        if self.c:
+            ahead.add_(draw(x), alpha=self.c)
+        return ahead, x0
+
+
+class ChurnedStep(NamedTuple):
+    """The step x <- lift x + spread noise, and then another step."""
+
+    lift: float
+    spread: float
+    then: LinearStep | HeunStep
+
+    def take(self, x: Tensor, last_x0: Tensor, ask: Ask, draw: Draw) -> tuple[Tensor, Tensor]:
+        """See `Step`."""
+        return self.then.take(torch.mul(x, self.lift).add_(draw(x), alpha=self.spread), last_x0, ask, draw)
+
+
+class HeunStep(NamedTuple):
+    """Heun's step: ahead = euler(x), then x <- a x + b x0(x) + c ahead + d x0(ahead, t)."""
+
+    euler: LinearStep
+    t: float
+    a: float
+    b: float
+    c: float
+    d: float
+
+    def take(self, x: Tensor, last_x0: Tensor, ask: Ask, draw: Draw) -> tuple[Tensor, Tensor]:
+        """See `Step`."""
+        ahead, x0 = self.euler.take(x, last_x0, ask, draw)
+        x0_ahead = ask(ahead, self.t)
+        corrected = torch.mul(x, self.a).add_(x0, alpha=self.b).add_(ahead, alpha=self.c)
+        return corrected.add_(x0_ahead, alpha=self.d), x0_ahead
+
+
+class Solver(ABC):
+    """A way to follow a denoiser along a grid of times. A solver says its plan; following it is the same for all."""
+
+    @abstractmethod
+    def plan(self, times: Sequence[float], path: Path) -> Sequence[Step]:
+        """The steps from each time to the next.
+
+        Raises:
+            RequestError: The times are fewer than two or do not run in the solver's direction.
+        """
 
     def __call__(
         self,
@@ -50,50 +135,26 @@ class Solver(Protocol):
             times: Times of a grid, at least two.
             path: The path that the denoiser works on.
             cond: Handed to the denoiser as it is.
-            generator: Source of the noise that stochastic solvers add; the default is torch's own.
+            generator: Source of the noise that stochastic solvers add; the default is torch's own. A CPU generator
+                gives the same draws on every device.
             report: Called after each step with the step's number from 1, the number of steps, the new state and the
                 latest x0. It may raise to stop.
         """
-        ...
+        dtype = x.dtype
+        x = last_x0 = at_least_float(x)
 
+        def ask(state: Tensor, t: float) -> Tensor:
+            return denoiser(state.to(dtype), t, cond)
 
-def initial_noise(
-    shape: Sequence[int],
-    t: float,
-    path: Path,
-    *,
-    generator: torch.Generator,
-    dtype: torch.dtype = torch.float32,
-    device: torch.device | str | None = None,
-) -> Tensor:
-    """Pure noise of the size that a state has at time `t`. A CPU generator gives the same bits on every device."""
-    noise = torch.randn(tuple(shape), generator=generator, dtype=torch.float32, device=generator.device)
-    return (noise * path.sigma(float(t))).to(device=device or generator.device, dtype=dtype)
+        def draw(state: Tensor) -> Tensor:
+            return noise_like(state, generator)
 
-
-class LinearStep(NamedTuple):
-    """One step x <- a x + b x0(x, t) + c noise."""
-
-    t: float
-    a: float
-    b: float
-    c: float
-
-
-class HeunStep(NamedTuple):
-    """One step of Heun's method: x' is the Euler step, then x <- a x + b x0(x) + c x' + d x0(x').
-
-    Before it x <- lift x + spread noise (churn). `second` is the time of the second call, or None for an Euler step.
-    """
-
-    lift: float
-    spread: float
-    euler: LinearStep
-    second: float | None
-    a: float
-    b: float
-    c: float
-    d: float
+        steps = self.plan(times, path)
+        total = len(steps)
+        for number, step in enumerate(steps, 1):
+            x, last_x0 = step.take(x, last_x0, ask, draw)
+            report(number, total, x, last_x0)
+        return x.to(dtype)
 
 
 @final
@@ -136,7 +197,7 @@ class Churn:
 
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Ddim:
+class Ddim(Solver):
     """DDIM: deterministic at eta 0, ancestral at eta 1. Source: arXiv:2010.02502 equations 12 and 16.
 
     Args:
@@ -149,34 +210,19 @@ class Ddim:
         if not 0 <= self.eta <= 1:
             raise RequestError.of("eta", self.eta, "between 0 and 1")
 
-    def plan(self, times: Sequence[float], path: Path) -> list[LinearStep]:
-        """The coefficients of every step."""
+    def plan(self, times: Sequence[float], path: Path) -> Sequence[Step]:
+        """x_s = alpha_s x0 + sqrt(sigma_s^2 - c^2) eps + c noise, where eps = (x_t - alpha_t x0) / sigma_t."""
         steps = []
-        for t, s in pairwise(_falling(times)):
-            noise = self.eta * _posterior_std(t, s, path)
-            sigma_s = path.sigma(s)
-            a = math.sqrt(max(sigma_s**2 - noise**2, 0.0)) / path.sigma(t)
-            steps.append(LinearStep(t, a, path.alpha(s) - a * path.alpha(t), noise))
+        for t, s in _falling(times):
+            c = self.eta * _posterior_std(t, s, path)
+            a = math.sqrt(max(path.sigma(s) ** 2 - c**2, 0.0)) / path.sigma(t)
+            steps.append(LinearStep(t, a, path.alpha(s) - a * path.alpha(t), c))
         return steps
-
-    def __call__(
-        self,
-        denoiser: Denoiser,
-        x: Tensor,
-        times: Sequence[float],
-        path: Path,
-        *,
-        cond: Any = None,
-        generator: torch.Generator | None = None,
-        report: StepReport = no_report,
-    ) -> Tensor:
-        """See `Solver`."""
-        return _follow(denoiser, x, self.plan(times, path), cond, generator, report)
 
 
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Ddpm:
+class Ddpm(Solver):
     """Ancestral sampling from q(x_s | x_t, x0) with the predicted x0. Source: arXiv:2006.11239 equations 6 and 7.
 
     Args:
@@ -186,70 +232,42 @@ class Ddpm:
 
     large_variance: bool = False
 
-    def plan(self, times: Sequence[float], path: Path) -> list[LinearStep]:
-        """The coefficients of every step."""
+    def plan(self, times: Sequence[float], path: Path) -> Sequence[Step]:
+        """x_s = (r sigma_s^2 x_t + alpha_s forward x0) / sigma_t^2 + c noise, where r = alpha_t / alpha_s."""
         steps = []
-        for t, s in pairwise(_falling(times)):
-            alpha_s, sigma_s, sigma_t = path.alpha(s), path.sigma(s), path.sigma(t)
-            ratio = path.alpha(t) / alpha_s
-            forward = max(sigma_t**2 - (ratio * sigma_s) ** 2, 0.0)
-            noise = _posterior_std(t, s, path)
-            if self.large_variance and sigma_s > 0.0:
-                noise = math.sqrt(forward)
-            steps.append(LinearStep(t, ratio * (sigma_s / sigma_t) ** 2, alpha_s * forward / sigma_t**2, noise))
+        for t, s in _falling(times):
+            forward = _forward_std(t, s, path)
+            a = path.alpha(t) / path.alpha(s) * (path.sigma(s) / path.sigma(t)) ** 2
+            b = path.alpha(s) * (forward / path.sigma(t)) ** 2
+            noisy_end = path.sigma(s) > 0.0
+            c = forward if self.large_variance and noisy_end else _posterior_std(t, s, path)
+            steps.append(LinearStep(t, a, b, c))
         return steps
-
-    def __call__(
-        self,
-        denoiser: Denoiser,
-        x: Tensor,
-        times: Sequence[float],
-        path: Path,
-        *,
-        cond: Any = None,
-        generator: torch.Generator | None = None,
-        report: StepReport = no_report,
-    ) -> Tensor:
-        """See `Solver`."""
-        return _follow(denoiser, x, self.plan(times, path), cond, generator, report)
 
 
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DdimInversion:
+class DdimInversion(Solver):
     """DDIM backwards: from a sample to the noise that DDIM makes it from. Times rise, from the clean end to noise.
 
-    The network is asked at the time that a step leads to (so a start from clean data works), with the state of the
-    time before, as in prompt-to-prompt editing: exact as steps shrink. Source: arXiv:2010.02502 section 4.3.
+    The denoiser is asked at the time that a step leads to (so that a start from clean data works) with the state of
+    the time before, and the noise it implies there carries the step; exact as steps shrink.
+    Source: arXiv:2010.02502 section 4.3.
     """
 
-    def plan(self, times: Sequence[float], path: Path) -> list[LinearStep]:
-        """The coefficients of every step."""
+    def plan(self, times: Sequence[float], path: Path) -> Sequence[Step]:
+        """x_t = r x_s + (sigma_t - r sigma_s) eps, r = alpha_t / alpha_s, eps = (x_s - alpha_t x0) / sigma_t."""
         steps = []
-        for s, t in pairwise(_rising(times)):
-            ratio, alpha_t, sigma_t = path.alpha(t) / path.alpha(s), path.alpha(t), path.sigma(t)
-            noise_gain = (sigma_t - ratio * path.sigma(s)) / sigma_t
-            steps.append(LinearStep(t, ratio + noise_gain, -noise_gain * alpha_t, 0.0))
-        return steps
-
-    def __call__(
-        self,
-        denoiser: Denoiser,
-        x: Tensor,
-        times: Sequence[float],
-        path: Path,
-        *,
-        cond: Any = None,
-        generator: torch.Generator | None = None,
-        report: StepReport = no_report,
-    ) -> Tensor:
-        """See `Solver`; `times` rise."""
-        return _follow(denoiser, x, self.plan(times, path), cond, generator, report)
+        for t, s in _falling(times[::-1], "rising"):
+            ratio = path.alpha(t) / path.alpha(s)
+            gain = 1.0 - ratio * path.sigma(s) / path.sigma(t)
+            steps.append(LinearStep(t, ratio + gain, -gain * path.alpha(t)))
+        return steps[::-1]
 
 
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Euler:
+class Euler(Solver):
     """Euler's method on the path's ODE; without churn it is DDIM at eta 0. Source: arXiv:2206.00364 section 3.
 
     Args:
@@ -258,28 +276,14 @@ class Euler:
 
     churn: Churn = field(default_factory=Churn)
 
-    def plan(self, times: Sequence[float], path: Path) -> list[HeunStep]:
-        """The coefficients of every step."""
-        return _runge_kutta(times, path, self.churn, second_order=False)
-
-    def __call__(
-        self,
-        denoiser: Denoiser,
-        x: Tensor,
-        times: Sequence[float],
-        path: Path,
-        *,
-        cond: Any = None,
-        generator: torch.Generator | None = None,
-        report: StepReport = no_report,
-    ) -> Tensor:
-        """See `Solver`."""
-        return _follow_heun(denoiser, x, self.plan(times, path), cond, generator, report)
+    def plan(self, times: Sequence[float], path: Path) -> Sequence[Step]:
+        """y_s = y_t + (s - t) (y_t - x0) / t in y = x / scale, with noise levels s and t over the same scale."""
+        return _churned(times, path, self.churn, _euler_step)
 
 
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Heun:
+class Heun(Solver):
     """Heun's second-order method, two calls a step, one in a step that ends in clean data.
 
     Args:
@@ -290,28 +294,14 @@ class Heun:
 
     churn: Churn = field(default_factory=Churn)
 
-    def plan(self, times: Sequence[float], path: Path) -> list[HeunStep]:
-        """The coefficients of every step."""
-        return _runge_kutta(times, path, self.churn, second_order=True)
-
-    def __call__(
-        self,
-        denoiser: Denoiser,
-        x: Tensor,
-        times: Sequence[float],
-        path: Path,
-        *,
-        cond: Any = None,
-        generator: torch.Generator | None = None,
-        report: StepReport = no_report,
-    ) -> Tensor:
-        """See `Solver`."""
-        return _follow_heun(denoiser, x, self.plan(times, path), cond, generator, report)
+    def plan(self, times: Sequence[float], path: Path) -> Sequence[Step]:
+        """Euler's step, then the mean of the slopes at both its ends."""
+        return _churned(times, path, self.churn, _heun_step)
 
 
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DpmSolverPp2m:
+class DpmSolverPp2m(Solver):
     """DPM-Solver++ (2M): second-order multistep, one call a step. Source: arXiv:2211.01095 algorithm 2.
 
     Args:
@@ -321,126 +311,65 @@ class DpmSolverPp2m:
 
     lower_order_final: bool = True
 
-    def plan(self, times: Sequence[float], path: Path) -> list[tuple[LinearStep, float]]:
-        """The coefficients of every step, with the factor of the x0 of the step before."""
-        steps: list[tuple[LinearStep, float]] = []
-        times = _falling(times)
+    def plan(self, times: Sequence[float], path: Path) -> Sequence[Step]:
+        """x_s = (sigma_s / sigma_t) x_t - alpha_s (e^-h - 1) ((1 + h / 2 h') x0 - (h / 2 h') last x0)."""
+        steps = []
+        pairs = _falling(times)
         half_log_snr = [0.5 * path.log_snr(t) if path.sigma(t) > 0 else math.inf for t in times]
-        for i, (t, s) in enumerate(pairwise(times)):
+        for i, (t, s) in enumerate(pairs):
             a = path.sigma(s) / path.sigma(t)
             gain = path.alpha(s) - a * path.alpha(t)
             h = half_log_snr[i + 1] - half_log_snr[i]
-            is_last = i == len(times) - 2
-            first_order = i == 0 or math.isinf(h) or (is_last and self.lower_order_final and i + 1 < _FEW_STEPS)
-            back = 0.0 if first_order else 0.5 * h / (half_log_snr[i] - half_log_snr[i - 1])
-            steps.append((LinearStep(t, a, gain * (1.0 + back), 0.0), -gain * back))
+            lower_last = self.lower_order_final and len(pairs) < _FEW_STEPS and i == len(pairs) - 1
+            first_order = i == 0 or lower_last or math.isinf(h)
+            part = 0.0 if first_order else 0.5 * h / (half_log_snr[i] - half_log_snr[i - 1])
+            steps.append(LinearStep(t, a, gain * (1.0 + part), 0.0, -gain * part))
         return steps
-
-    def __call__(
-        self,
-        denoiser: Denoiser,
-        x: Tensor,
-        times: Sequence[float],
-        path: Path,
-        *,
-        cond: Any = None,
-        generator: torch.Generator | None = None,
-        report: StepReport = no_report,
-    ) -> Tensor:
-        """See `Solver`."""
-        steps = self.plan(times, path)
-        dtype, x = x.dtype, at_least_float(x)
-        before = x
-        for number, (step, last_gain) in enumerate(steps, 1):
-            x0 = denoiser(x.to(dtype), step.t, cond)
-            x = torch.mul(x0, step.b).add_(x, alpha=step.a)
-            if last_gain:
-                x = x.add_(before, alpha=last_gain)
-            before = x0
-            report(number, len(steps), x, x0)
-        return x.to(dtype)
 
 
 _FEW_STEPS = 15
 
 
-def _follow(
-    denoiser: Denoiser,
-    x: Tensor,
-    steps: Sequence[LinearStep],
-    cond: Any,
-    generator: torch.Generator | None,
-    report: StepReport,
-) -> Tensor:
-    dtype, x = x.dtype, at_least_float(x)
-    total = len(steps)
-    for number, (t, a, b, c) in enumerate(steps, 1):
-        x0 = denoiser(x.to(dtype), t, cond)
-        x = torch.mul(x0, b).add_(x, alpha=a)
-        if c:
-            x = x.add_(noise_like(x, generator), alpha=c)
-        report(number, total, x, x0)
-    return x.to(dtype)
+def _falling(times: Sequence[float], direction: str = "falling") -> list[tuple[float, float]]:
+    """Each time with the next, checked."""
+    pairs = list(pairwise(times))
+    if not pairs or not all(t > s for t, s in pairs):
+        raise RequestError.of("times", tuple(times)[:8], f"at least two strictly {direction} numbers")
+    return pairs
 
 
-def _follow_heun(
-    denoiser: Denoiser,
-    x: Tensor,
-    steps: Sequence[HeunStep],
-    cond: Any,
-    generator: torch.Generator | None,
-    report: StepReport,
-) -> Tensor:
-    dtype, x = x.dtype, at_least_float(x)
-    for number, step in enumerate(steps, 1):
-        if step.spread:
-            x = torch.mul(x, step.lift).add_(noise_like(x, generator), alpha=step.spread)
-        x0 = denoiser(x.to(dtype), step.euler.t, cond)
-        ahead = torch.mul(x0, step.euler.b).add_(x, alpha=step.euler.a)
-        if step.second is None:
-            x = ahead
-        else:
-            x0_ahead = denoiser(ahead.to(dtype), step.second, cond)
-            x = torch.mul(x, step.a).add_(x0, alpha=step.b).add_(ahead, alpha=step.c).add_(x0_ahead, alpha=step.d)
-            x0 = x0_ahead
-        report(number, len(steps), x, x0)
-    return x.to(dtype)
-
-
-def _runge_kutta(times: Sequence[float], path: Path, churn: Churn, *, second_order: bool) -> list[HeunStep]:
-    """Steps on dy/ds = (y - x0) / s, where y = x / scale and s = sigma / scale."""
-    steps = []
-    for start, end in pairwise(_falling(times)):
-        t, lift, spread = churn.lifted(start, path, len(times) - 1)
-        scale_t, scale_end = path.scale(t), path.scale(end)
-        s_t, s_end = path.sigma(t) / scale_t, path.sigma(end) / scale_end
-        euler = LinearStep(t, scale_end * s_end / (s_t * scale_t), scale_end * (1.0 - s_end / s_t), 0.0)
-        if not second_order or s_end == 0.0:
-            steps.append(HeunStep(lift, spread, euler, None, 0.0, 0.0, 0.0, 0.0))
-            continue
-        half = 0.5 * (s_end - s_t)
-        a, b = scale_end / scale_t * (1.0 + half / s_t), -scale_end * half / s_t
-        steps.append(HeunStep(lift, spread, euler, end, a, b, half / s_end, -scale_end * half / s_end))
-    return steps
+def _forward_std(t: float, s: float, path: Path) -> float:
+    """Standard deviation of q(x_t | x_s) for s before t."""
+    return math.sqrt(max(path.sigma(t) ** 2 - (path.alpha(t) / path.alpha(s) * path.sigma(s)) ** 2, 0.0))
 
 
 def _posterior_std(t: float, s: float, path: Path) -> float:
     """Standard deviation of q(x_s | x_t, x0) for s before t."""
-    sigma_t, sigma_s = path.sigma(t), path.sigma(s)
-    forward = max(sigma_t**2 - (path.alpha(t) / path.alpha(s) * sigma_s) ** 2, 0.0)
-    return math.sqrt(forward) * sigma_s / sigma_t
+    return _forward_std(t, s, path) * path.sigma(s) / path.sigma(t)
 
 
-def _falling(times: Sequence[float]) -> Sequence[float]:
-    _check_times(times, all(t > s for t, s in pairwise(times)), "falling")
-    return times
+def _churned(
+    times: Sequence[float], path: Path, churn: Churn, make: Callable[[float, float, Path], LinearStep | HeunStep]
+) -> list[Step]:
+    steps: list[Step] = []
+    for start, end in _falling(times):
+        t, lift, spread = churn.lifted(start, path, len(times) - 1)
+        step = make(t, end, path)
+        steps.append(ChurnedStep(lift, spread, step) if spread else step)
+    return steps
 
 
-def _rising(times: Sequence[float]) -> Sequence[float]:
-    _check_times(times, all(s < t for s, t in pairwise(times)), "rising")
-    return times
+def _euler_step(t: float, s: float, path: Path) -> LinearStep:
+    level_t, level_s = path.sigma(t) / path.scale(t), path.sigma(s) / path.scale(s)
+    ratio = level_s / level_t
+    return LinearStep(t, path.scale(s) / path.scale(t) * ratio, path.scale(s) * (1.0 - ratio))
 
 
-def _check_times(times: Sequence[float], ordered: bool, direction: str) -> None:
-    if len(times) < 2 or not ordered:
-        raise RequestError.of("times", tuple(times)[:8], f"at least two strictly {direction} numbers")
+def _heun_step(t: float, s: float, path: Path) -> LinearStep | HeunStep:
+    euler = _euler_step(t, s, path)
+    level_t, level_s = path.sigma(t) / path.scale(t), path.sigma(s) / path.scale(s)
+    if level_s == 0.0:
+        return euler
+    half, scale = 0.5 * (level_s - level_t), path.scale(s)
+    a, b = scale / path.scale(t) * (1.0 + half / level_t), -scale * half / level_t
+    return HeunStep(euler, s, a, b, half / level_s, -scale * half / level_s)

@@ -15,9 +15,11 @@ from bottega.processes.diffusion.predictions import Prediction
 
 
 class Weighting(Protocol):
-    """`(alpha, sigma, prediction)`, each coefficient of shape (b,), to the weight (b,) on the output's squared error."""
+    """How much each noise level counts."""
 
-    def __call__(self, alpha: Tensor, sigma: Tensor, prediction: Prediction) -> Tensor: ...
+    def __call__(self, alpha: Tensor, sigma: Tensor, prediction: Prediction) -> Tensor:
+        """The weight (b,) on the squared error of the network's output, for coefficients of shape (b,)."""
+        ...
 
 
 @final
