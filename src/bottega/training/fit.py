@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from bottega.data import SamplerState, ShuffledSampler
 from bottega.errors import Cancelled, RequestError
 from bottega.training.batches import to_device
 from bottega.training.checkpoint import Snapshot, list_checkpoints, load_newest, remove_unfinished, save_checkpoint
@@ -18,7 +19,6 @@ from bottega.training.ema import Ema
 from bottega.training.interruption import Interruption
 from bottega.training.journal import Journal
 from bottega.training.optimizers import adamw
-from bottega.training.order import SampleOrder
 from bottega.training.parallel import World, enter_world, replicas, share_model
 from bottega.training.prefetch import prefetched
 from bottega.training.previews import save_previews
@@ -110,17 +110,17 @@ def fit(
         seconds = record.get("seconds", 0.0)
         with (
             closing(Journal(out, start=state.step, seconds=seconds, settings=settings, world=world)) as journal,
-            closing(_batches(recipe, state, record.get("position", 0), world)) as stream,
+            closing(_batches(recipe, state, record.get("sampler"), world)) as stream,
         ):
             stop = False
-            for position, batch in stream:
+            for cursor, batch in stream:
                 journal.add(_update(recipe, state, batch, world), _rate(state))
                 if _due(state, settings.log_every):
                     journal.write()
                 stop = _told_to_stop(state, journal, report, interruption, world)
                 if stop or _due(state, settings.save_every):
                     journal.write()
-                    _save(state, out, position, journal.seconds, world)
+                    _save(state, out, cursor, journal.seconds, world)
                 if _due(state, settings.preview_every):
                     _preview(recipe, state, out, world)
                 if stop:
@@ -179,18 +179,23 @@ def _resume(state: TrainState, out: Path, resume: bool, world: World) -> tuple[M
     return snapshot.record, warnings
 
 
-def _batches(recipe: Recipe, state: TrainState, position: int, world: World) -> Iterator[tuple[int, Any]]:
-    """The remaining batches of this process, each with the data position after it."""
+def _batches(
+    recipe: Recipe, state: TrainState, cursor: Mapping[str, int] | None, world: World
+) -> Iterator[tuple[SamplerState, Any]]:
+    """The remaining batches of this process, each with the sampler's state after it."""
     settings = state.settings
+    sampler = ShuffledSampler(len(recipe), settings.batch_size, settings.seed, world.rank, world.size)
+    if cursor is not None:
+        sampler.restore(SamplerState(**cursor))
 
-    def prepare(key: tuple[int, int, list[int]]) -> tuple[int, Any]:
-        step, after, indices = key
-        return after, recipe.batch(world.share(indices), batch_generator(settings.seed, step, world.rank))
+    def keys() -> Iterator[tuple[int, list[int], SamplerState]]:
+        for step in range(state.step, settings.steps):
+            indices = next(sampler)
+            yield step, indices, sampler.state()
 
-    def keys() -> Iterator[tuple[int, int, list[int]]]:
-        order = SampleOrder(len(recipe), settings.batch_size, settings.seed, position)
-        for step, indices in zip(range(state.step, settings.steps), order, strict=False):
-            yield step, order.position, indices
+    def prepare(key: tuple[int, list[int], SamplerState]) -> tuple[SamplerState, Any]:
+        step, indices, after = key
+        return after, recipe.batch(indices, batch_generator(settings.seed, step, world.rank))
 
     return prefetched(keys(), prepare, settings.workers)
 
@@ -240,11 +245,11 @@ def _told_to_stop(
     return world.any(asked)
 
 
-def _save(state: TrainState, out: Path, position: int, seconds: float, world: World) -> None:
+def _save(state: TrainState, out: Path, cursor: SamplerState, seconds: float, world: World) -> None:
     tensors = collect(state, kept=world.writes)
     if world.writes:
         record = {
-            "position": position,
+            "sampler": asdict(cursor),
             "seconds": seconds,
             "processes": world.size,
             "settings": describe(state.settings),

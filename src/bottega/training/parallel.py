@@ -48,11 +48,6 @@ class World:
         """Whether the flag is set in any process."""
         return bool(self.mean(torch.tensor(float(flag))) > 0)
 
-    def share(self, indices: list[int]) -> list[int]:
-        """This process's part of a global batch."""
-        part = len(indices) // self.size
-        return indices[self.rank * part : (self.rank + 1) * part]
-
 
 @contextmanager
 def enter_world(settings: FitSettings, device: torch.device) -> Iterator[World]:
