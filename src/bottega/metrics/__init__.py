@@ -1,0 +1,35 @@
+"""Figures of merit as pure functions, each with its source: on the CPU, without gradients, in chunks that fit."""
+
+from bottega.metrics.control import Controlled, with_control
+from bottega.metrics.distances import Estimate, frechet_distance, kernel_distance
+from bottega.metrics.features import EmbeddingFeatures, FeatureNetwork, PixelFeatures
+from bottega.metrics.fidelity import psnr, ssim
+from bottega.metrics.neighbours import (
+    DensityCoverage,
+    PrecisionRecall,
+    density_coverage,
+    precision_recall,
+    retrieval_accuracy,
+)
+from bottega.metrics.words import exact_match, keyword_overlap, keywords
+
+__all__ = [
+    "Controlled",
+    "DensityCoverage",
+    "EmbeddingFeatures",
+    "Estimate",
+    "FeatureNetwork",
+    "PixelFeatures",
+    "PrecisionRecall",
+    "density_coverage",
+    "exact_match",
+    "frechet_distance",
+    "kernel_distance",
+    "keyword_overlap",
+    "keywords",
+    "precision_recall",
+    "psnr",
+    "retrieval_accuracy",
+    "ssim",
+    "with_control",
+]
