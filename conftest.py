@@ -1,16 +1,21 @@
-"""What holds for every test, in `src/` and in `tests/`: fixed seeds, one thread, system programs found or skipped."""
+"""What holds for every test, in `src/` and in `tests/`.
+
+Fixed seeds, one thread, nothing unpickled, and system programs found or else skipped by name.
+"""
 
 from __future__ import annotations
 
 import os
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+
+from bottega.weights import forbid_unpickling
 
 ROOT = Path(__file__).parent
 APT_LIST = ROOT / ".ci" / "apt.txt"
@@ -19,6 +24,10 @@ APT_LIST = ROOT / ".ci" / "apt.txt"
 os.environ["PYTHONPATH"] = str(ROOT / "src")
 os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
+
+# torch.compile keeps its graphs on disk as pickles: without that cache not one class is looked up by a pickle.
+os.environ["TORCHINDUCTOR_FX_GRAPH_CACHE"] = os.environ["TORCHINDUCTOR_AUTOGRAD_CACHE"] = "0"
+WATCH = forbid_unpickling()
 
 
 def _packages() -> dict[str, str]:
@@ -55,3 +64,21 @@ def _fixed_seeds() -> None:
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002  peers draw from the global generator
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _imports_unpickle_nothing() -> None:
+    """Collecting the tests, which imports bottega and its peers, looks up no class for a pickle."""
+    assert not WATCH.events()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_unpickled(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No test makes any code, ours or a peer's, look up a class for a pickle; `unpickles` marks those that try it."""
+    before = len(WATCH.events())
+    yield
+    events = WATCH.events()[before:]
+    if request.node.get_closest_marker("unpickles") is None:
+        assert not events, f"unpickled: {events}"
+    else:
+        assert events, "marked as unpickling, but nothing was: drop the mark"

@@ -32,4 +32,5 @@ def test_import_linter_sees_every_file(sources):
     """A folder without `__init__.py` would escape the contracts on imports."""
     seen = grimp.build_graph("bottega", cache_dir=None).modules
     files = {".".join(("bottega", *s.path.with_suffix("").parts)).removesuffix(".__init__") for s in sources}
-    assert not files - seen, "folders without __init__.py"
+    unseen = sorted(files - seen)
+    assert not unseen, f"folders without __init__.py: {unseen}"
