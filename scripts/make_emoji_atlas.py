@@ -6,8 +6,9 @@ Needs the Python packages `emoji` and Pillow (with Raqm, WebP), and three Debian
     for package in *.deb; do dpkg -x "$package" debian; done
     python scripts/make_emoji_atlas.py --debian debian
 
-Writes into `src/bottega/worlds/emoji/data`: `atlas.webp` (tiles of 64 px, 64 to a row), `index.tsv` (one line per tile, in
-order), `names.tsv.gz` (the same tiles' names in other languages) and `LICENSE.txt`. The output depends only on the inputs.
+Writes into `src/bottega/worlds/emoji/data`: `atlas.webp` (tiles of 64 px, 64 to a row), `index.tsv` (one line per
+tile, in order), `names.tsv.gz` (the same tiles' names in other languages) and `LICENSE.txt`. The output depends only on
+the inputs.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ import gzip
 import io
 import json
 import re
-import xml.etree.ElementTree as ElementTree
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+from xml.etree import ElementTree
 
 import emoji
 import numpy as np
@@ -101,7 +102,7 @@ def read_keywords(*paths: Path) -> dict[str, tuple[str, ...]]:
     """Reads CLDR's annotation files: bare sequence to keywords."""
     found: dict[str, tuple[str, ...]] = {}
     for path in paths:
-        for node in ElementTree.parse(path).iter("annotation"):
+        for node in ElementTree.parse(path).iter("annotation"):  # noqa: S314  (a file of a Debian package)
             if node.get("type") is None and node.text:
                 found[bare(node.attrib["cp"])] = tuple(word.strip() for word in node.text.split("|"))
     return found
@@ -223,12 +224,13 @@ def write_licence(path: Path, debian: Path) -> None:
     stated = (debian / "usr/share/doc/fonts-noto-color-emoji/copyright").read_text(encoding="utf-8")
     unicode_terms = (debian / "usr/share/doc/unicode-data/copyright").read_text(encoding="utf-8")
     path.write_text(
-        "atlas.webp: pictures rendered from NotoColorEmoji.ttf (Debian package fonts-noto-color-emoji), resized to 64 px.\n"
+        "atlas.webp: rendered from NotoColorEmoji.ttf (Debian package fonts-noto-color-emoji), resized to 64 px.\n"
         "The font is under the SIL Open Font License 1.1; the rest of noto-emoji is under the Apache License 2.0.\n"
         "The package's copyright file follows.\n\n"
         f"{stated}\n\n{'=' * 80}\n\n"
-        "index.tsv: names, groups and keywords are from Unicode's emoji-test.txt and CLDR's annotations; names.tsv.gz: CLDR's\n"
-        "names as given by the Python package `emoji` (BSD 3-Clause). The terms of the Unicode data follow.\n\n"
+        "index.tsv: names, groups and keywords are from Unicode's emoji-test.txt and CLDR's annotations.\n"
+        "names.tsv.gz: CLDR's names as given by the Python package `emoji` (BSD 3-Clause).\n"
+        "The terms of the Unicode data follow.\n\n"
         f"{unicode_terms}\n",
         encoding="utf-8",
     )

@@ -12,7 +12,10 @@ _GOLDEN = 0x9E3779B97F4A7C15
 
 
 def mix(value: int) -> int:
-    """Scrambles 64 bits: SplitMix64's output function (Steele et al. 2014, "Fast splittable pseudorandom generators")."""
+    """Scrambles 64 bits.
+
+    Source: the output function of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom generators", 2014).
+    """
     value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _MASK
     return value ^ (value >> 31)
@@ -59,6 +62,15 @@ class Dice:
     def pick(self, items: Sequence[Item]) -> Item:
         """One of the items."""
         return items[self.below(len(items))]
+
+    def weighted(self, items: Sequence[Item], weights: Sequence[float]) -> Item:
+        """One of the items, each as often as its weight says."""
+        mark = self.between(0.0, sum(weights))
+        for item, weight in zip(items, weights, strict=True):
+            if mark < weight:
+                return item
+            mark -= weight
+        return items[-1]
 
     def choose(self, items: Sequence[Item], count: int) -> list[Item]:
         """`count` different items, in random order."""

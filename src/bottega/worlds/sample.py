@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -22,10 +22,12 @@ class Box:
 
     @property
     def width(self) -> int:
+        """Columns."""
         return self.right - self.left
 
     @property
     def height(self) -> int:
+        """Rows."""
         return self.bottom - self.top
 
     @property
@@ -110,25 +112,16 @@ class Clip:
     questions: tuple[Question, ...] = ()
 
 
-class World(Protocol):
-    """An endless source of samples, each a function of the world's settings and an index alone."""
+Item_co = TypeVar("Item_co", covariant=True)
 
-    def sample(self, index: int) -> Sample:
+
+class World(Protocol[Item_co]):
+    """An endless source of samples (or clips), each a function of the world's settings and an index alone."""
+
+    def sample(self, index: int) -> Item_co:
         """The sample at any index from 0; the same bits whatever was asked for before."""
         ...
 
-    def batch(self, indices: Sequence[int]) -> list[Sample]:
+    def batch(self, indices: Sequence[int]) -> Sequence[Item_co]:
         """The samples at these indices."""
         ...
-
-
-def tight_box(mask: np.ndarray) -> Box:
-    """The smallest box around a mask; an empty box at the origin for an empty mask.
-
-    Args:
-        mask: bool `(height, width)`.
-    """
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(rows):
-        return Box(left=0, top=0, right=0, bottom=0)
-    return Box(left=int(columns[0]), top=int(rows[0]), right=int(columns[-1]) + 1, bottom=int(rows[-1]) + 1)

@@ -3,9 +3,10 @@
 The pictures are under the SIL Open Font License 1.1 (see `data/LICENSE.txt`); names and keywords are Unicode's.
 """
 
-from bottega.worlds.emoji.atlas import Emoji, compose, languages, load_atlas, load_index, names
-from bottega.worlds.emoji.splits import family_weights, held_out_ids, pair_is_held_out, reference_pictures, split
+from bottega.worlds.emoji.atlas import Emoji, languages, load_atlas, load_index, names
+from bottega.worlds.emoji.splits import family_weights, held_out_ids, reference_pictures, split
 from bottega.worlds.emoji.world import EmojiWorld
+from bottega.worlds.pixels import compose
 
 __all__ = [
     "Emoji",
@@ -17,7 +18,6 @@ __all__ = [
     "load_atlas",
     "load_index",
     "names",
-    "pair_is_held_out",
     "reference_pictures",
     "split",
 ]

@@ -13,10 +13,9 @@ import numpy as np
 from PIL import Image
 
 from bottega.errors import RequestError
-from bottega.worlds.sample import Color
+from bottega.worlds.pixels import resize
 
 TILE = 64  # px, side of a tile in the atlas
-WHITE: Color = (255, 255, 255)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,7 +30,7 @@ class Emoji:
         group: Unicode's group, such as "Food & Drink".
         subgroup: Unicode's subgroup, such as "food-fruit".
         base: The identity: the name without skin tones.
-        skin_tones: "light", "medium-light", "medium", "medium-dark" or "dark": none, one, or one for each of two people.
+        skin_tones: "light", "medium-light", "medium", "medium-dark" or "dark": none, one, or one each for two people.
         hair: "red", "curly", "white", "bald", "blond", or "".
         gender: "woman", "man", "mixed" (several people), "neutral", or "" where there is no person.
         role: What a person is or does ("astronaut", "running"), or "".
@@ -139,28 +138,6 @@ def sized_atlas(size: int) -> np.ndarray:
     tiles = np.stack([resize(tile, size) for tile in load_atlas()])
     tiles.setflags(write=False)
     return tiles
-
-
-def resize(tile: np.ndarray, size: int) -> np.ndarray:
-    """A tile at another size, resampled with premultiplied opacity: uint8 `(size, size, 4)`."""
-    if size == tile.shape[0]:
-        return tile
-    return np.asarray(Image.fromarray(tile).resize((size, size), Image.Resampling.BICUBIC))
-
-
-def compose(tile: np.ndarray, background: Color | np.ndarray = WHITE) -> np.ndarray:
-    """Lays tiles over a background.
-
-    Args:
-        tile: uint8 `(..., height, width, 4)`.
-        background: A colour, or uint8 pictures `(..., height, width, 3)`.
-
-    Returns:
-        uint8 `(..., height, width, 3)`, rounded to nearest.
-    """
-    opacity = tile[..., 3:].astype(np.uint16)
-    blend = tile[..., :3] * opacity + np.asarray(background, dtype=np.uint16) * (255 - opacity)
-    return ((blend + 127) // 255).astype(np.uint8)
 
 
 @lru_cache(maxsize=1)

@@ -1,78 +1,66 @@
-"""English for emoji names: articles and plurals of the simple ones."""
+"""Which emoji can stand in a scene: those whose name is a plain countable noun phrase."""
 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
-NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+from bottega.worlds.emoji.atlas import Emoji
+from bottega.worlds.emoji.splits import split
+from bottega.worlds.english import looks_plural
+from bottega.worlds.scenes import Noun
 
-# Names that take no article and are not counted: stuff, and what is plural already.
-MASS = frozenset(
-    "bacon bread broccoli butter cheese chocolate corn curry dango fire fog food fuel garlic ginger honey ice jade japan "
-    "lacrosse luggage meat milk money oden paper popcorn rice salt sashimi shampoo smoke soap soup spaghetti stew sushi "
-    "tea thread toilet wine wood yarn judo rugby tennis basketball baseball football softball volleyball badminton "
-    "cricket golf pool judo uniform".split()
+_SUBGROUPS = re.compile(
+    r"face-.*|cat-face|monkey-face|heart|animal-.*|plant-.*|food-.*|drink|dishware|"
+    r"place-(building|religious|geographic|other)|transport-(ground|water|air)|hotel|time|sky & weather|"
+    r"event|award-medal|sport|game|arts & crafts|clothing|sound|music|musical-instrument|phone|computer|light & video|"
+    r"book-paper|money|mail|writing|office|lock|tool|science|medical|household|other-object"
 )
-IRREGULAR = {
-    "man": "men",
-    "woman": "women",
-    "person": "people",
-    "child": "children",
-    "mouse": "mice",
-    "goose": "geese",
-    "ox": "oxen",
-    "foot": "feet",
-    "tooth": "teeth",
-    "leaf": "leaves",
-    "knife": "knives",
-    "wolf": "wolves",
-    "loaf": "loaves",
-    "shelf": "shelves",
-    "fish": "fish",
-    "sheep": "sheep",
-    "shrimp": "shrimp",
-    "squid": "squid",
-    "deer": "deer",
-    "bison": "bison",
-    "blowfish": "blowfish",
-    "potato": "potatoes",
-    "tomato": "tomatoes",
-    "mango": "mangoes",
-    "volcano": "volcanoes",
-    "mosquito": "mosquitoes",
-    "cactus": "cacti",
-    "octopus": "octopuses",
-    "fly": "flies",
-}
-_HEAD = re.compile(r"^(.*?)( (?:with|of|in|on|from|for) .*)?$")
+_PEOPLE = re.compile(r"person-(role|fantasy)")
+# Names that are no plain countable noun: happenings, single places, signs, two things at once.
+_NO_NOUN = re.compile(
+    r"[^a-z' -]|o'clock|-thirty|\b(and|facing|exhaling|vomiting|screaming|holding|savoring|blowing|shaking|fluttering|"
+    r"behind|volume|increasing|decreasing|tilted|done|locked|unlocked|departure|arrival|pouring|wearing|feeding|claus|"
+    r"guard|suit|sign|symbol|japan|japanese|fuji|tokyo|liberty|card index|mahjong|wings|beach|dusk|night|mountains)\b"
+)
+_STUFF = frozenset(
+    (
+        "american football, badminton, bacon, baguette bread, black nib, bowling, bread, broccoli, bubble tea, butter, "
+        "building construction, camping, canned food, cherry blossom, cityscape, construction, cooked rice, cooking, "
+        "coral, cricket game, curry rice, custard, dango, desert, dna, dotted line face, falafel, field hockey, fire, "
+        "flatbread, flower playing cards, fog, foggy, fondue, garlic, gem stone, high voltage, hot beverage, ice, "
+        "ice hockey, heart decoration, heart exclamation, kaaba, lacrosse, leafy green, light rail, luggage, mate, "
+        "mending heart, metro, milky way, moon viewing ceremony, motorway, mountain railway, mouse trap, "
+        "national park, oden, performing arts, ping pong, police car light, popcorn, railway track, roll of paper, "
+        "rolling on the floor laughing, sake, salt, shaved ice, soap, soft ice cream, spaghetti, star-struck, station, "
+        "stop sign, stuffed flatbread, sunrise, sunset, suspension railway, sushi, tennis, thread, video game, "
+        "water wave, wedding, wood, yarn"
+    ).split(", ")
+)
 
 
-def article(phrase: str) -> str:
-    """The phrase with "a" or "an" before it."""
-    first = phrase.split()[0]
-    hard = re.match(r"(uni|one|euro|us|ufo|ute)", first)
-    return f"{'an' if first[0] in 'aeiou' and not hard else 'a'} {phrase}"
+def noun(emoji: Emoji) -> Noun | None:
+    """The emoji as a noun for scenes, or None when its name is not one."""
+    if _PEOPLE.fullmatch(emoji.subgroup):
+        return _person(emoji)
+    phrase = emoji.phrase
+    if not _SUBGROUPS.fullmatch(emoji.subgroup) or _NO_NOUN.search(phrase):
+        return None
+    if phrase in _STUFF or looks_plural(phrase) or emoji.skin_tones:
+        return None
+    return Noun(id=emoji.id, phrase=phrase, identity=emoji.base)
 
 
-def plural(phrase: str) -> str:
-    """The plural of a countable phrase: "face with open mouth" to "faces with open mouth"."""
-    head, tail = re.match(_HEAD, phrase).groups()
-    *before, last = head.split()
-    return " ".join((*before, plural_word(last))) + (tail or "")
+def _person(emoji: Emoji) -> Noun | None:
+    """One person with a role: "woman astronaut with dark skin tone"."""
+    if _NO_NOUN.search(emoji.base) or " " in emoji.role or len(emoji.skin_tones) > 1:
+        return None
+    tone = f" with {emoji.skin_tones[0]} skin tone" if emoji.skin_tones else ""
+    return Noun(id=emoji.id, phrase=emoji.base + tone, identity=emoji.base, many=False)
 
 
-def plural_word(word: str) -> str:
-    """The plural of one noun."""
-    for single, several in IRREGULAR.items():
-        if word == single:
-            return several
-    if re.search(r"(s|x|z|ch|sh)$", word):
-        return word + "es"
-    if re.search(r"[^aeiou]y$", word):
-        return word[:-1] + "ies"
-    return word + "s"
-
-
-def counted(count: int, phrase: str) -> str:
-    """ "one red apple" as "a red apple", and "two red apples"."""
-    return article(phrase) if count == 1 else f"{NUMBERS[count]} {plural(phrase)}"
+@lru_cache(maxsize=1)
+def scene_nouns() -> tuple[Noun, ...]:
+    """What can stand in scenes: tiles of the training split, but of people with skin tones only one tile in six."""
+    found = [made for emoji in split("train") if (made := noun(emoji)) is not None]
+    return tuple(made for number, made in enumerate(found) if made.many or number % 6 == 0)

@@ -10,19 +10,19 @@ import numpy as np
 
 from bottega.errors import RequestError
 from bottega.worlds.dice import mix_text
-from bottega.worlds.emoji.atlas import WHITE, Emoji, compose, load_index, sized_atlas
+from bottega.worlds.emoji.atlas import Emoji, load_index, sized_atlas
+from bottega.worlds.pixels import WHITE, compose
 from bottega.worlds.sample import Color
 
 SPLITS = ("train", "heldout", "all")
-PAIR_SHARE = 10  # one pair of identities in so many is held out of training scenes
 
 
 @lru_cache(maxsize=1)
 def held_out_ids() -> frozenset[int]:
     """Tiles that training never sees: about a tenth of those with skin tones.
 
-    Every second identity with five tones (an identity is a role and a gender, "woman astronaut") loses one of them; every
-    identity with pairs of tones loses a tenth of its pairs. All tiles without a skin tone are in training.
+    Every second identity with five tones (an identity is a role and a gender, "woman astronaut") loses one of them;
+    every identity with pairs of tones loses a tenth of its pairs. All tiles without a skin tone are in training.
     """
     families: dict[tuple[str, int], list[Emoji]] = defaultdict(list)
     for emoji in load_index():
@@ -49,15 +49,10 @@ def split(name: str) -> list[Emoji]:
     return [emoji for emoji in load_index() if name == "all" or (emoji.id in hidden) == (name == "heldout")]
 
 
-def pair_is_held_out(first: str, second: str) -> bool:
-    """Whether two identities may stand together only in scenes of the held-out split; the order does not matter."""
-    return first != second and mix_text("\n".join(sorted((first, second)))) % PAIR_SHARE == 0
-
-
 def family_weights(emojis: Iterable[Emoji]) -> np.ndarray:
     """How often each tile is drawn.
 
-    An identity of n tiles weighs sqrt(n), shared by its tiles, so that objects with one tile are not drowned by skin tones.
+    An identity of n tiles weighs sqrt(n), shared by its tiles, so that skin tones do not drown objects with one tile.
 
     Returns:
         float64, summing to 1.

@@ -11,12 +11,15 @@ from PIL import Image
 
 from bottega.errors import RequestError
 from bottega.worlds.dice import Dice
-from bottega.worlds.emoji.atlas import WHITE, Emoji, compose, load_index, sized_atlas
-from bottega.worlds.emoji.nouns import article
+from bottega.worlds.emoji.atlas import Emoji, load_atlas, sized_atlas
+from bottega.worlds.emoji.nouns import noun, scene_nouns
 from bottega.worlds.emoji.splits import SPLITS, family_weights, split
-from bottega.worlds.sample import Box, Color, Question, Sample, Thing, tight_box
+from bottega.worlds.english import article
+from bottega.worlds.pixels import SOLID, WHITE, compose, resize, tight_box
+from bottega.worlds.sample import Box, Color, Question, Sample, Thing
+from bottega.worlds.scenes import OVERLAPPING, PAIRS, SEVERAL, SIZES, Noun, make_scene
 
-SOLID = 128  # a pixel belongs to a thing from this opacity on
+KINDS = (PAIRS, SEVERAL, SIZES, OVERLAPPING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +65,7 @@ class EmojiWorld:
     def sample(self, index: int) -> Sample:
         """The sample at any index from 0."""
         dice = Dice(self.seed, index)
-        return single(self, dice)
+        return scene(self, dice) if dice.unit() < self.scenes else single(self, dice)
 
     def batch(self, indices: Sequence[int]) -> list[Sample]:
         """The samples at these indices."""
@@ -111,11 +114,9 @@ def caption(emoji: Emoji, dice: Dice) -> str:
 
 
 def with_article(emoji: Emoji) -> str:
-    """The name with an article where one is right: things that can be counted, and people."""
-    return article(emoji.phrase) if emoji.group in ARTICLE_GROUPS else emoji.phrase
-
-
-ARTICLE_GROUPS = frozenset({"Animals & Nature"})
+    """The name with an article where it is a countable noun: "a red apple", "a woman astronaut with dark skin tone"."""
+    spoken = noun(emoji)
+    return emoji.phrase if spoken is None else article(spoken.phrase)
 
 
 def single(world: EmojiWorld, dice: Dice) -> Sample:
@@ -144,3 +145,15 @@ def _moved(world: EmojiWorld, emoji: Emoji, dice: Dice) -> tuple[np.ndarray, np.
     pixels = np.asarray(moved)
     mask = pixels[..., 3] >= SOLID
     return compose(pixels, world.background), mask[None], tight_box(mask)
+
+
+def scene(world: EmojiWorld, dice: Dice) -> Sample:
+    """A sample with two to four emoji and a sentence about them."""
+    canvas = np.full((world.size, world.size, 3), world.background, dtype=np.uint8)
+    novel = None if world.split == "all" else world.split == "heldout"
+    return make_scene(dice, KINDS, scene_nouns(), brush, canvas, novel)
+
+
+def brush(noun: Noun, side: int) -> np.ndarray:
+    """Paints a noun as a tile of the atlas at another size."""
+    return resize(load_atlas()[noun.id], side)
