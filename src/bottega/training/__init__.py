@@ -3,9 +3,10 @@
 from bottega.training.batches import split, to_device
 from bottega.training.checkpoint import Snapshot, list_checkpoints, load_checkpoint, load_newest, save_checkpoint
 from bottega.training.ema import Ema
-from bottega.training.fit import FitResult, TrainProgress, fit
+from bottega.training.fit import fit
 from bottega.training.journal import NotFiniteError, Tensorboard
 from bottega.training.optimizers import adamw, decay_groups
+from bottega.training.progress import FitResult, TrainProgress
 from bottega.training.randomness import sample_generators
 from bottega.training.recipe import CompiledParts, OwnOptimizers, Previewing, Recipe, TrainState, autocast, descend
 from bottega.training.schedules import Constant, Cosine, InverseSquareRoot, Linear, rate_factor

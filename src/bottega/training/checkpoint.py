@@ -108,6 +108,8 @@ def load_checkpoint(path: Path) -> Snapshot:
     try:
         manifest = json.loads((path / MANIFEST).read_text("utf-8"))
         for name, digest in manifest["sha256"].items():
+            if Path(name).name != name:
+                raise FileError(f"{path / MANIFEST} names {name!r}, which is not a file beside it")
             if _digest(path / name) != digest:
                 raise FileError(f"{path / name} is not what was written there")
         record = json.loads((path / STATE).read_text("utf-8"))

@@ -31,7 +31,8 @@ class Ema:
         """Moves the average towards the model's parameters after update `step`, from 0."""
         live = trained_parameters(model)
         average = [local(tensor) for tensor in self.tensors.values()]
-        torch._foreach_lerp_(average, [local(live[name]) for name in self.tensors], 1.0 - self.decay_at(step))
+        present = [local(live[name]) for name in self.tensors]
+        torch._foreach_lerp_(average, present, 1.0 - self.decay_at(step))  # pyright: ignore[reportPrivateImportUsage]
 
     @contextmanager
     def applied(self, model: nn.Module) -> Iterator[None]:
@@ -58,4 +59,4 @@ def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
 
 def local(tensor: Tensor) -> Tensor:
     """This process's part of a tensor: all of it unless FSDP split it."""
-    return tensor.detach().to_local() if isinstance(tensor, DTensor) else tensor.detach()
+    return tensor.to_local().detach() if isinstance(tensor, DTensor) else tensor.detach()

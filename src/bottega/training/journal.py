@@ -8,12 +8,11 @@ import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from bottega.errors import BottegaError
+from bottega.errors import BottegaError, FileError
 from bottega.training.checkpoint import write_text
 from bottega.training.parallel import World
 from bottega.training.settings import FitSettings
@@ -31,7 +30,7 @@ class Tensorboard:
     """
 
     def __init__(self, folder: Path) -> None:
-        from torch.utils.tensorboard import SummaryWriter
+        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - an extra that may not be installed
 
         self._writer = SummaryWriter(str(folder))
 
@@ -63,7 +62,7 @@ class Journal:
 
     def __init__(self, folder: Path, *, start: int, seconds: float, settings: FitSettings, world: World) -> None:
         self.path = folder / "log.jsonl"
-        self.loss = math.nan
+        self.loss: float | None = None
         self._start = self._step = start
         self._seconds_before = seconds
         self._began = self._interval_began = time.perf_counter()
@@ -109,8 +108,7 @@ class Journal:
         self.loss = means["loss"]
         figures = {**means, "lr": self._rate, "samples_per_second": speed, "seconds": self.seconds}
         if self._world.writes:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": self._step, **figures}) + "\n")
+            self._append({"step": self._step, **figures})
         if self._tensorboard is not None:
             self._tensorboard.add(self._step, figures)
 
@@ -118,6 +116,13 @@ class Journal:
         """Closes the event files."""
         if self._tensorboard is not None:
             self._tensorboard.close()
+
+    def _append(self, line: Mapping[str, float]) -> None:
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise FileError(f"{self.path} could not be written ({error}); free some disk space, then resume") from error
 
     def _mean(self, name: str) -> float:
         values = self._world.mean(torch.stack([figures[name] for figures in self._pending]).cpu())

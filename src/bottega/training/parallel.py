@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
@@ -44,6 +45,11 @@ class World:
         distributed.all_reduce(total)
         return total.cpu() / self.size
 
+    def wait(self) -> None:
+        """Returns when every process has come here."""
+        if self.size > 1:
+            distributed.barrier()
+
     def any(self, flag: bool) -> bool:
         """Whether the flag is set in any process."""
         return bool(self.mean(torch.tensor(float(flag))) > 0)
@@ -52,6 +58,8 @@ class World:
 @contextmanager
 def enter_world(settings: FitSettings, device: torch.device) -> Iterator[World]:
     """Joins the processes that `torchrun` started; leaves them at the end if it joined them.
+
+    Checkpoints are written by process 0 and read by all, so machines must share the run's folder.
 
     Raises:
         RequestError: If `torchrun` did not start this process, or the batch cannot be divided.
@@ -84,12 +92,11 @@ def share_model(model: nn.Module, settings: FitSettings) -> None:
     for tensor in model.state_dict().values():
         distributed.broadcast(tensor, src=0)
     if isinstance(settings.parallel, Fsdp):
-        _split(model)
+        device = next(model.parameters()).device
+        _split(model, init_device_mesh(device.type, (distributed.get_world_size(),)))
 
 
-def replicas(
-    optimizers: dict[str, torch.optim.Optimizer], settings: FitSettings
-) -> dict[str, DistributedDataParallel]:
+def replicas(optimizers: dict[str, torch.optim.Optimizer], settings: FitSettings) -> dict[str, DistributedDataParallel]:
     """Under `Ddp`, one gradient-averaging wrapper for each optimizer's parameters; else none."""
     if not isinstance(settings.parallel, Ddp):
         return {}
@@ -111,15 +118,15 @@ class _Loss(nn.Module):
         return loss_fn(batch)
 
 
-def _split(module: nn.Module) -> None:
+def _split(module: nn.Module, mesh: DeviceMesh) -> None:
     """FSDP2 units: the blocks in every list of blocks, then the modules with a `forward` that hold them."""
     if type(module).forward is nn.Module.forward:  # a plain container: its children are called one by one
         for child in module.children():
-            _split(child)
+            _split(child, mesh)
         return
     for part in module.modules():
         if isinstance(part, nn.ModuleList):
             for block in part:
                 if any(True for _ in block.parameters()) and type(block).forward is not nn.Module.forward:
-                    fully_shard(block)
-    fully_shard(module)
+                    fully_shard(block, mesh=mesh)
+    fully_shard(module, mesh=mesh)

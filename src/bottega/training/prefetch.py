@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ Key = TypeVar("Key")
 Made = TypeVar("Made")
 
 
-def prefetched(keys: Iterable[Key], make: Callable[[Key], Made], workers: int) -> Iterator[Made]:
+def prefetched(keys: Iterable[Key], make: Callable[[Key], Made], workers: int) -> Generator[Made, None, None]:
     """`make(key)` for every key, in order, computed up to `workers + 1` keys ahead.
 
     Args:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from bottega.training.batches import split
@@ -125,12 +127,12 @@ def descend(
     parts = split(batch, state.settings.accumulate)
     totals: dict[str, Tensor] = {}
     for position, part in enumerate(parts):
-        if replica is not None:  # gradients travel between processes once, after the last part
-            replica.require_backward_grad_sync = position == len(parts) - 1
-        with autocast(state):
-            made = loss_fn(part) if replica is None else replica(loss_fn, part)
-        figures = {"loss": made} if isinstance(made, Tensor) else made
-        (figures["loss"] / len(parts)).backward()
+        travels_later = replica is not None and position < len(parts) - 1  # gradients, between processes
+        with replica.no_sync() if replica is not None and travels_later else nullcontext():
+            with autocast(state):
+                made = loss_fn(part) if replica is None else replica(loss_fn, part)
+            figures = {"loss": made} if isinstance(made, Tensor) else made
+            (figures["loss"] / len(parts)).backward()
         for name, value in figures.items():
             share = value.detach().float() / len(parts)
             totals[name] = totals[name] + share if name in totals else share
@@ -141,9 +143,7 @@ def descend(
 
 def autocast(state: TrainState) -> torch.autocast:
     """The context in which forward passes run in the precision of the settings."""
-    return torch.autocast(
-        state.device.type, dtype=torch.bfloat16, enabled=state.settings.precision is Precision.BF16
-    )
+    return torch.autocast(state.device.type, dtype=torch.bfloat16, enabled=state.settings.precision is Precision.BF16)
 
 
 def clip(optimizer: torch.optim.Optimizer, largest: float | None) -> Tensor:
@@ -155,4 +155,4 @@ def clip(optimizer: torch.optim.Optimizer, largest: float | None) -> Tensor:
 
 def whole(tensor: Tensor) -> Tensor:
     """The tensor with the parts of all processes put together (FSDP); a collective call."""
-    return tensor.full_tensor() if isinstance(tensor, torch.distributed.tensor.DTensor) else tensor
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor

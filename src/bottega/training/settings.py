@@ -120,7 +120,7 @@ def settings_hash(settings: FitSettings) -> str:
 def _plain(value: object) -> Any:  # noqa: ANN401 - JSON values have no closer type
     if isinstance(value, enum.Enum):
         return value.value
-    if isinstance(value, (Single, Ddp, Fsdp, Schedule)):
+    if isinstance(value, Single | Ddp | Fsdp | Schedule):
         return {"type": type(value).__name__, **dataclasses.asdict(value)}
     return list(value) if isinstance(value, tuple) else value
 

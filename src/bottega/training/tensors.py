@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from bottega.errors import WeightsError
-from bottega.training.ema import trained_parameters
+from bottega.training.ema import Ema, trained_parameters
 from bottega.training.recipe import TrainState, whole
 
 
@@ -25,7 +25,7 @@ def collect(state: TrainState, kept: bool) -> dict[str, dict[str, Tensor]]:
     """
     files = {"model": dict(state.model.state_dict())}
     if state.ema is not None:
-        files["ema"] = state.ema.tensors
+        files["ema"] = averaged(state.model, state.ema)
     files["optimizer"] = optimizer_tensors(state)
     return {file: _gathered(tensors, kept) for file, tensors in files.items()}
 
@@ -41,13 +41,21 @@ def restore(state: TrainState, files: Mapping[str, Mapping[str, Tensor]]) -> Non
     for name, tensor in own.items():
         _fill(name, tensor, files["model"][name])
     if state.ema is not None and "ema" in files:
-        _check_names("averaged weights", state.ema.tensors.keys(), files["ema"].keys())
-        for name, tensor in state.ema.tensors.items():
+        average = averaged(state.model, state.ema)
+        _check_names("averaged weights", average.keys(), files["ema"].keys())
+        for name, tensor in average.items():
             _fill(name, tensor, files["ema"][name])
     elif state.ema is not None:
         for name, parameter in trained_parameters(state.model).items():
             state.ema.tensors[name] = parameter.detach().clone()
     _restore_optimizers(state, files["optimizer"])
+
+
+def averaged(model: nn.Module, ema: Ema) -> dict[str, Tensor]:
+    """The averages by all names of their parameters: a shared parameter has several."""
+    first = {id(parameter): name for name, parameter in trained_parameters(model).items()}
+    names = model.named_parameters(remove_duplicate=False)
+    return {name: ema.tensors[first[id(parameter)]] for name, parameter in names if id(parameter) in first}
 
 
 def optimizer_tensors(state: TrainState) -> dict[str, Tensor]:
@@ -61,12 +69,20 @@ def optimizer_tensors(state: TrainState) -> dict[str, Tensor]:
 
 
 def _restore_optimizers(state: TrainState, tensors: Mapping[str, Tensor]) -> None:
+    found: dict[str, dict[str, Tensor]] = {}
+    for path, value in tensors.items():
+        owner, _, key = path.rpartition("/")
+        found.setdefault(owner, {})[key] = value
     for title, optimizer in state.optimizers.items():
         for name, parameter in _parameters_of(state.model, optimizer).items():
-            start = f"{title}/{name}/"
-            found = {key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)}
-            if found:
-                optimizer.state[parameter] = {key: _beside(parameter, value) for key, value in found.items()}
+            values = found.pop(f"{title}/{name}", None)
+            if values is not None:
+                optimizer.state[parameter] = {key: _beside(parameter, value) for key, value in values.items()}
+    if found:
+        raise WeightsError(
+            f"the checkpoint has optimizer state for {sorted(found)[:5]}, which nothing trains now; "
+            f"train into another folder, or train the same parameters"
+        )
 
 
 def _beside(parameter: nn.Parameter, value: Tensor) -> Tensor:
