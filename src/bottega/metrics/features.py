@@ -71,8 +71,8 @@ class PixelFeatures:
         sobel = grey.new_tensor([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]) / 4
         padded = pad(grey, (1, 1, 1, 1), mode="replicate")
         across, down = conv2d(padded, torch.stack([sobel, sobel.T])[:, None]).unbind(dim=1)
-        turns = torch.atan2(down, across) / (2 * torch.pi) + 0.5  # [0, 1]
-        bins = (turns * self.directions).long() % self.directions
+        turns = torch.atan2(down, across) / (2 * torch.pi)  # [-1/2, 1/2]
+        bins = (turns * self.directions).round().long() % self.directions  # an upright edge lies mid-bin, not between
         magnitude = torch.hypot(across, down)[:, None]
         return torch.zeros_like(magnitude).repeat(1, self.directions, 1, 1).scatter_(1, bins[:, None], magnitude)
 
