@@ -96,6 +96,7 @@ class Scene:
 
 
 Brush = Callable[[Noun, int], np.ndarray]  # (noun, side) to uint8 (side, side, 4)
+Admit = Callable[[Sequence[Group]], bool]
 Layout = Callable[[Dice, int, tuple[Group, ...]], Scene]
 Region = tuple[float, float, float, float]  # left, top, right, bottom
 
@@ -242,15 +243,22 @@ def _first_is_partly_hidden(areas: np.ndarray, visible: np.ndarray) -> bool:
     return bool(low * areas[0] <= visible[0] <= high * areas[0])
 
 
+PLACES = (
+    ("in the top left", "at the top", "in the top right"),
+    ("on the left", "in the middle", "on the right"),
+    ("in the bottom left", "at the bottom", "in the bottom right"),
+)
+
+
 def corner(dice: Dice, size: int, groups: tuple[Group, ...]) -> Scene:
     """One thing in a ninth of the picture: "a star in the top left"."""
     (group,) = groups
     row, column = dice.choose([(row, column) for row in range(3) for column in range(3)], 1)[0]
     left, top = size * column // 3, size * row // 3
     placed = fill(dice, (left, top, size * (column + 1) // 3, size * (row + 1) // 3), [0])
-    word = " ".join(part for part in (("top", "", "bottom")[row], ("left", "", "right")[column]) if part) or "middle"
-    question = Question(text=f"where is {group.the}?", answer=f"in the {word}")
-    return Scene(groups=groups, placed=tuple(placed), caption=f"{group.some} in the {word}", questions=(question,))
+    question = Question(text=f"where is {group.the}?", answer=PLACES[row][column])
+    caption = f"{group.some} {PLACES[row][column]}"
+    return Scene(groups=groups, placed=tuple(placed), caption=caption, questions=(question,))
 
 
 # --- plans ------------------------------------------------------------------------------------------------------------
@@ -286,9 +294,9 @@ def is_sound(groups: Sequence[Group]) -> bool:
 
 
 def make_scene(
-    dice: Dice, kinds: Sequence[Kind], nouns: Sequence[Noun], brush: Brush, canvas: np.ndarray, novel: bool | None
+    dice: Dice, kinds: Sequence[Kind], nouns: Sequence[Noun], brush: Brush, canvas: np.ndarray, admit: Admit
 ) -> Sample:
-    """A scene from the first plan that is sound, on the right side of the split, and shows everything well enough.
+    """A scene from the first plan that is sound, on the right side of the split, and true once painted.
 
     Args:
         dice: The sample's random numbers.
@@ -296,11 +304,11 @@ def make_scene(
         nouns: What may stand in them.
         brush: Paints a noun.
         canvas: The background, uint8 `(size, size, 3)`; left as it is.
-        novel: Whether the scene must have a held-out combination, or must not; None for either.
+        admit: Whether groups belong to the split.
     """
     for _ in range(ATTEMPTS):
         layout, groups = plan(dice, kinds, nouns)
-        if not is_sound(groups) or (novel is not None and is_novel(groups) != novel):
+        if not is_sound(groups) or not admit(groups):
             continue
         scene = layout(dice, canvas.shape[0], groups)
         sample = paint(scene, brush, canvas)

@@ -17,7 +17,7 @@ from bottega.worlds.emoji.splits import SPLITS, family_weights, split
 from bottega.worlds.english import article
 from bottega.worlds.pixels import SOLID, WHITE, compose, resize, tight_box
 from bottega.worlds.sample import Box, Color, Question, Sample, Thing
-from bottega.worlds.scenes import OVERLAPPING, PAIRS, SEVERAL, SIZES, Noun, make_scene
+from bottega.worlds.scenes import OVERLAPPING, PAIRS, SEVERAL, SIZES, Group, Noun, is_novel, make_scene
 
 KINDS = (PAIRS, SEVERAL, SIZES, OVERLAPPING)
 
@@ -150,8 +150,11 @@ def _moved(world: EmojiWorld, emoji: Emoji, dice: Dice) -> tuple[np.ndarray, np.
 def scene(world: EmojiWorld, dice: Dice) -> Sample:
     """A sample with two to four emoji and a sentence about them."""
     canvas = np.full((world.size, world.size, 3), world.background, dtype=np.uint8)
-    novel = None if world.split == "all" else world.split == "heldout"
-    return make_scene(dice, KINDS, scene_nouns(), brush, canvas, novel)
+
+    def admit(groups: Sequence[Group]) -> bool:
+        return world.split == "all" or is_novel(groups) == (world.split == "heldout")
+
+    return make_scene(dice, KINDS, scene_nouns(), brush, canvas, admit)
 
 
 def brush(noun: Noun, side: int) -> np.ndarray:
