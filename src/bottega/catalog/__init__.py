@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bottega.catalog import ready as _ready
+from bottega.catalog import replays as _replays
+from bottega.catalog import training as _training
 from bottega.catalog.ready import BUNDLED, DTYPES, NATIVE, Ready
+from bottega.catalog.replays import Replayed
 from bottega.catalog.rooms import Catalog, Info
-from bottega.room import Card, System
+from bottega.catalog.training import Bundled, FitOptions, From, Scratch, StageProgress, Start, Trained
+from bottega.room import Card, Report, System, silent
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,15 +25,25 @@ __all__ = [
     "DTYPES",
     "NATIVE",
     "ROOMS",
+    "Bundled",
     "Catalog",
+    "FitOptions",
+    "From",
     "Info",
     "Ready",
+    "Replayed",
+    "Scratch",
+    "StageProgress",
+    "Start",
+    "Trained",
     "build",
     "card",
     "convert",
+    "fit",
     "get",
     "info",
     "load",
+    "replay",
     "systems",
 ]
 
@@ -90,3 +104,48 @@ def convert(
         ROOMS, system_id, source, target,
         source_format=source_format, target_format=target_format, preset=preset,
     )  # fmt: skip
+
+
+def fit(
+    system_id: str,
+    data: str | Path | None = None,
+    *,
+    preset: str = "tiny",
+    steps: int | None = None,
+    out: str | Path | None = None,
+    stages: tuple[str, ...] | None = None,
+    start: Start | None = None,
+    options: FitOptions = FitOptions(),  # noqa: B008 - frozen
+) -> Trained:
+    """Trains a system from scratch on a world, or fine-tunes it on a folder of one's own.
+
+    Args:
+        system_id: Catalogue id.
+        data: A world's name or a folder; None takes the default world.
+        preset: A size's name.
+        steps: Updates of every stage; None keeps each stage's own.
+        out: Folder for checkpoints, log, previews and weights; None takes `runs/<system>-<preset>`.
+        stages: Names of stages; None takes those that fine-tune when `data` is given, else all.
+        start: Where to start; None takes the bundled weights when `data` is given and the size has them, else scratch.
+        options: Changes to the stages' settings.
+
+    Returns:
+        Where the weights are, with losses and times.
+    """
+    system, own_data = ROOMS.get(system_id), data is not None
+    chosen = _training.choose_stages(system, system_id, stages, own_data=own_data)
+    return _training.fit(
+        ROOMS,
+        system_id,
+        data,
+        preset=preset,
+        out=Path(out) if out is not None else Path("runs") / f"{system_id}-{preset}",
+        stages=_training.with_steps(chosen, steps),
+        start=start or _training.choose_start(system, preset, own_data=own_data),
+        options=options,
+    )
+
+
+def replay(path: str | Path, *, weights: str | Path | None = None, report: Report = silent) -> Replayed:
+    """Runs the recipe inside a file again and compares. See `bottega.catalog.replays.replay`."""
+    return _replays.replay(ROOMS, path, weights=weights, report=report)

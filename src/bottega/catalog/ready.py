@@ -44,7 +44,7 @@ class Ready:
     system: System
     assets: dict[str, str] = dataclasses.field(default_factory=dict)
 
-    def __call__(self, request: Any, report: Report = silent) -> Result:  # noqa: ANN401 - the room's dataclass
+    def __call__(self, request: Any, report: Report = silent) -> Result:
         """Runs the system.
 
         Args:
@@ -65,7 +65,7 @@ class Ready:
         result = self.system.infer(self.model, request, report)
         return with_origin(result, self._origin(request, inputs, result.seed))
 
-    def _origin(self, request: Any, inputs: tuple[InputFile, ...], seed: int) -> Origin:  # noqa: ANN401
+    def _origin(self, request: Any, inputs: tuple[InputFile, ...], seed: int) -> Origin:
         import torch
 
         from bottega import __version__
@@ -88,7 +88,7 @@ class Ready:
         )
 
 
-def input_files(system: System, request: Any) -> tuple[InputFile, ...]:  # noqa: ANN401 - the room's dataclass
+def input_files(system: System, request: Any) -> tuple[InputFile, ...]:
     """The files that a request names, with what they hold now."""
     from bottega.results import InputFile
     from bottega.weights import weights_hash
@@ -146,7 +146,8 @@ def load(
     else:
         source, path = str(weights), resolve(weights, pickles=format is not None)
     checkpoint = read_checkpoint(system, system_id, path, format, config)
-    model = system.build(checkpoint.config)
+    with torch.random.fork_rng(devices=[]):  # the weights that building draws are replaced; nobody should notice
+        model = system.build(checkpoint.config)
     load_into(model, checkpoint.tensors, source=source)
     if system.attach is not None:
         system.attach(model, checkpoint.assets)
@@ -165,7 +166,7 @@ def load(
 
 
 def read_checkpoint(
-    system: System, system_id: str, path: Path, format: str | None, config: Any  # noqa: ANN401 - the room's dataclass
+    system: System, system_id: str, path: Path, format: str | None, config: Any
 ) -> Checkpoint:
     """Weights in memory, from bottega's own file (`format` None or "native") or a published format."""
     from bottega.weights import load_native, read_native_header
@@ -220,7 +221,7 @@ def convert(
         raise FileError(f"{out} exists already; choose another target or move it away")
     config = None if preset is None else catalog.preset(system_id, preset).config
     checkpoint = read_checkpoint(system, system_id, resolve(source, pickles=True), source_format, config)
-    with torch.device("cpu"):
+    with torch.random.fork_rng(devices=[]):
         load_into(system.build(checkpoint.config), checkpoint.tensors, source=str(source))  # proves that they fit
     if target_format == NATIVE:
         own = NativeWeights(config=checkpoint.config, tensors=checkpoint.tensors, assets=checkpoint.assets)
@@ -303,7 +304,7 @@ def _bundled(catalog: Catalog, system_id: str, preset: str | None, format: str |
     return path
 
 
-def _require_native(system: System, path: Path, read_header: Any) -> None:  # noqa: ANN401 - a function
+def _require_native(system: System, path: Path, read_header: Any) -> None:
     """Without a named format only a file of our own is taken."""
     try:
         read_header(path)
@@ -315,5 +316,5 @@ def _format_list(system: System) -> str:
     return ", ".join([NATIVE, *system.formats])
 
 
-def _preset_of(system: System, config: Any) -> str:  # noqa: ANN401 - the room's dataclass
+def _preset_of(system: System, config: Any) -> str:
     return next((name for name, preset in system.presets.items() if preset.config == config), "custom")

@@ -122,7 +122,7 @@ class Catalog:
                 found.update(re.findall(r"^class ([A-Z]\w*Request)\b", file.read_text(encoding="utf-8"), re.MULTILINE))
         return sorted(found)
 
-    def _import(self, system_id: str, part: str) -> Any:  # noqa: ANN401 - a module
+    def _import(self, system_id: str, part: str) -> Any:
         folder = self.folder(system_id)
         return importlib.import_module(f"{self.package}.{folder.parent.name}.{folder.name}{part}")
 

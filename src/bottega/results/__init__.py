@@ -1,5 +1,6 @@
 """What systems return, how it is kept in files, and the recipe that makes it again."""
 
+from bottega.results.compare import difference
 from bottega.results.kinds import PicturesResult, WordsResult
 from bottega.results.origin import InputFile, Origin, WeightsOrigin
 from bottega.results.pictures import PICTURE_SUFFIXES, decode_picture, picture_bytes
@@ -15,6 +16,7 @@ __all__ = [
     "WordsResult",
     "contact_sheet",
     "decode_picture",
+    "difference",
     "forms_of",
     "picture_bytes",
     "read_origin",

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from bottega.results.origin import Origin
 from bottega.results.save import save
-
-_NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -31,7 +28,7 @@ class PicturesResult:
     pictures: np.ndarray
     captions: tuple[str, ...] | None = None
     seed: int
-    settings: Mapping[str, Any] = field(default=_NO_SETTINGS)
+    settings: Mapping[str, Any] = field(default_factory=dict)
     origin: Origin | None = None
 
     def __post_init__(self) -> None:
@@ -75,7 +72,7 @@ class WordsResult:
     words: tuple[str, ...]
     sources: tuple[str, ...] | None = None
     seed: int
-    settings: Mapping[str, Any] = field(default=_NO_SETTINGS)
+    settings: Mapping[str, Any] = field(default_factory=dict)
     origin: Origin | None = None
 
     def __post_init__(self) -> None:

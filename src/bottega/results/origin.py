@@ -16,7 +16,7 @@ class InputFile:
     """A file that a request read: its path as the user wrote it, and what it held.
 
     Args:
-        path: The path as given; a relative one is looked up from the current folder, then from beside the result.
+        path: The path as given; a relative one counts from the current folder.
         sha256: Of the file's bytes.
     """
 

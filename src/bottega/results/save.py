@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-import os
 import re
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -19,6 +17,7 @@ from bottega.results.origin import Origin
 from bottega.results.pictures import PICTURE_SUFFIXES, picture_bytes, picture_origin
 from bottega.results.sheet import contact_sheet
 from bottega.room import Result
+from bottega.weights import write_bytes
 
 ORIGIN_KEY = "bottega"
 
@@ -63,20 +62,38 @@ def _files(result: Result, path: Path, origin: Origin | None) -> list[tuple[Path
     suffix, forms = path.suffix.lower(), forms_of(result)
     if suffix not in forms:
         raise RequestError.of("output", path.name, "a folder or end in " + ", ".join(forms))
-    if suffix == ".npz":
-        return [(path, _npz_bytes(result, origin))]
-    if suffix == ".txt":
-        return [(path, "".join(f"{line}\n" for line in _texts(result) or ()).encode())]
-    if suffix == ".json":
-        return [(path, _json_bytes(result, origin))]
-    pictures = [np.asarray(item) for item in result.items()]
-    if len(pictures) == 1:
-        return [(path, picture_bytes(pictures[0], suffix, _at(origin, 0)))]
+    count = len(result.items())
+    if suffix not in PICTURE_SUFFIXES or count == 1:
+        return [(path, file_bytes(result, suffix, _at(origin, 0) if count == 1 else origin))]
     numbered = [
-        (path.with_name(f"{path.stem}-{index:02d}{path.suffix}"), picture_bytes(picture, suffix, _at(origin, index)))
-        for index, picture in enumerate(pictures)
+        (path.with_name(f"{path.stem}-{index:02d}{path.suffix}"), file_bytes(result, suffix, origin, index))
+        for index in range(count)
     ]
-    return [(path, _sheet_bytes(result, suffix, origin)), *numbered]
+    return [(path, file_bytes(result, suffix, origin)), *numbered]
+
+
+def file_bytes(result: Result, suffix: str, origin: Origin | None, index: int | None = None) -> bytes:
+    """A result as one file's bytes; equal results give equal bytes.
+
+    Args:
+        result: The result.
+        suffix: One of `forms_of(result)`.
+        origin: The recipe to keep inside.
+        index: The picture; None takes the recipe's index, and without one, the sheet of them all.
+    """
+    if suffix == ".npz":
+        return _npz_bytes(result, origin)
+    if suffix == ".txt":
+        return "".join(f"{line}\n" for line in _texts(result) or ()).encode()
+    if suffix == ".json":
+        return json_bytes(result, origin)
+    pictures = [np.asarray(item) for item in result.items()]
+    if index is not None:
+        return picture_bytes(pictures[index], suffix, _at(origin, index))
+    if origin is not None and origin.index is not None:
+        return picture_bytes(pictures[origin.index], suffix, origin)
+    labels = list(_texts(result) or [str(number) for number in range(1, len(pictures) + 1)])
+    return picture_bytes(contact_sheet(pictures, labels), suffix, origin)
 
 
 def forms_of(result: Result) -> tuple[str, ...]:
@@ -105,13 +122,13 @@ def _save_folder(result: Result, folder: Path, origin: Origin | None) -> list[Pa
     if _holds_pictures(result):
         items = result.items()
         if len(items) > 1:
-            written.append(_write_new(folder / f"sheet-{result.seed}.png", _sheet_bytes(result, ".png", origin)))
-        for index, picture in enumerate(items):
+            written.append(_write_new(folder / f"sheet-{result.seed}.png", file_bytes(result, ".png", origin)))
+        for index in range(len(items)):
             stem = slug(texts[index]) if texts else "picture"
-            data = picture_bytes(picture, ".png", _at(origin, index))
+            data = file_bytes(result, ".png", origin, index)
             written.append(_write_new(folder / f"{stem}-{result.seed}-{index:02d}.png", data))
     elif texts is not None:
-        written.append(_write_new(folder / f"words-{result.seed}.json", _json_bytes(result, origin)))
+        written.append(_write_new(folder / f"words-{result.seed}.json", json_bytes(result, origin)))
     else:
         written.append(_write_new(folder / f"arrays-{result.seed}.npz", _npz_bytes(result, origin)))
     return written
@@ -123,13 +140,7 @@ def slug(text: str, limit: int = 40) -> str:
     return words[:limit].strip("-_") or "picture"
 
 
-def _sheet_bytes(result: Result, suffix: str, origin: Origin | None) -> bytes:
-    pictures = [np.asarray(item) for item in result.items()]
-    labels = list(_texts(result) or [f"{index}" for index in range(len(pictures))])
-    return picture_bytes(contact_sheet(pictures, labels), suffix, origin)
-
-
-def _json_bytes(result: Result, origin: Origin | None) -> bytes:
+def json_bytes(result: Result, origin: Origin | None) -> bytes:
     """Words, one record each, with the recipe. Equal results give equal bytes."""
     arrays = {name: array.tolist() for name, array in result.arrays().items() if array.dtype.kind == "U"}
     record = {**arrays, "seed": result.seed, ORIGIN_KEY: None if origin is None else json.loads(origin.to_json())}
@@ -146,28 +157,8 @@ def _npz_bytes(result: Result, origin: Origin | None) -> bytes:
 
 
 def _write(path: Path, data: bytes) -> Path:
-    """Writes a file whole or not at all."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}-")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            Path(temporary).chmod(0o666 & ~_umask())
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise FileError(f"cannot write {path} ({error.strerror or error}); choose another output") from error
+    write_bytes(path, data)
     return path
-
-
-def _umask() -> int:
-    """The process's umask, which can only be read by setting it."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
 
 
 def _write_new(path: Path, data: bytes) -> Path:
