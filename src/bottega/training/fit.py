@@ -71,11 +71,12 @@ def fit(
                     journal.write()
                 stop = _told_to_stop(state, journal, report, interruption, world)
                 if stop or _due(state, settings.save_every):
-                    journal.write()
+                    journal.check()
                     _save(state, out, cursor, journal.seconds, world)
                 if _due(state, settings.preview_every):
                     _preview(recipe, state, out, world)
                 if stop:
+                    journal.write()
                     break
         if stop and state.step < settings.steps:
             done = f"stopped at step {state.step} of {settings.steps}"

@@ -92,8 +92,17 @@ class Journal:
         self._step += 1
         self._rate = rate
 
+    def check(self) -> None:
+        """Looks at the losses and gradient norms since the last line.
+
+        Raises:
+            NotFiniteError: If one is not finite; names the step.
+        """
+        for name in self._pending[0] if self._pending else ():
+            self._mean(name)
+
     def write(self) -> None:
-        """Checks the figures since the last line and writes their means, if there are any.
+        """Writes the means of the figures since the last line, if there are any.
 
         Raises:
             NotFiniteError: If a loss or gradient norm is not finite; names the step.
