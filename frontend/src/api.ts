@@ -1,0 +1,147 @@
+// The server's messages, and one function per thing that can be asked of it.
+
+export type Takes = "text" | "picture" | "nothing";
+export type Value = string | number | boolean | null;
+
+export interface Choice {
+  value: string;
+  label: string;
+  takes: Takes;
+}
+
+export interface Field {
+  name: string;
+  kind: "inputs" | "whole" | "number" | "switch" | "text" | "choice";
+  help: string;
+  default: Value;
+  choices: Choice[];
+  optional: boolean;
+  largest: number | null;
+}
+
+export interface SystemForm {
+  id: string;
+  title: string;
+  sentence: string;
+  citation: string;
+  licence: string;
+  fields: Field[];
+}
+
+export interface Job {
+  id: string;
+  system: string;
+  label: string;
+  state: "queued" | "running" | "done" | "failed" | "cancelled";
+  version: number;
+  ahead: number;
+  step: number;
+  total: number;
+  stage: string;
+  seconds: number;
+  cancelling: boolean;
+  preview: string;
+  item: string;
+  identical: boolean | null;
+  error: string;
+  replay: boolean;
+}
+
+export interface Thing {
+  kind: "picture" | "words";
+  text: string;
+  file: string;
+  width: number;
+  height: number;
+}
+
+export interface Item {
+  id: string;
+  system: string;
+  created: number;
+  seconds: number;
+  settings: Record<string, Value>;
+  inputs: { kind: "text" | "picture"; label: string; file: string }[];
+  things: Thing[];
+  sheet: string;
+}
+
+export interface Upload {
+  id: string;
+  name: string;
+  width: number;
+  height: number;
+}
+
+export type Input = { text: string } | { upload: string } | { item: string; picture: number };
+
+export interface Order {
+  system: string;
+  inputs: Input[];
+  settings: Record<string, Value>;
+}
+
+/** What the server said no to, in its own words. */
+export class Refused extends Error {}
+
+async function ask(path: string, init?: RequestInit): Promise<Response> {
+  let answer: Response;
+  try {
+    answer = await fetch(path, init);
+  } catch {
+    throw new Refused("The studio does not answer. Is it still running?");
+  }
+  if (answer.ok) return answer;
+  const said: unknown = await answer.json().catch(() => null);
+  const sentence = typeof said === "object" && said !== null && "error" in said ? String(said.error) : "";
+  throw new Refused(sentence || `The studio answered with ${answer.status}.`);
+}
+
+async function json<T>(path: string, init?: RequestInit): Promise<T> {
+  return (await (await ask(path, init)).json()) as T;
+}
+
+export const systems = (): Promise<SystemForm[]> => json("/api/systems");
+
+export const submit = (order: Order): Promise<{ id: string }> =>
+  json("/api/jobs", {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(order),
+  });
+
+export const cancel = (job: string): Promise<unknown> => json(`/api/jobs/${job}`, { method: "DELETE" });
+
+export const replay = (item: string): Promise<{ id: string }> => json(`/api/gallery/${item}/replay`, { method: "POST" });
+
+export const gallery = (before?: string): Promise<{ items: Item[]; more: boolean }> =>
+  json(`/api/gallery?limit=24${before ? `&before=${before}` : ""}`);
+
+export const item = (id: string): Promise<Item> => json(`/api/gallery/${id}`);
+
+export const remove = (id: string): Promise<unknown> => ask(`/api/gallery/${id}`, { method: "DELETE" });
+
+export const upload = (file: File): Promise<Upload> =>
+  json(`/api/uploads?name=${encodeURIComponent(file.name.slice(-80))}`, {
+    method: "POST",
+    headers: { "Content-Type": file.type || "application/octet-stream" },
+    body: file,
+  });
+
+export const thingAddress = (id: string, index: number): string => `/api/gallery/${id}/things/${index}`;
+export const inputAddress = (id: string, index: number): string => `/api/gallery/${id}/inputs/${index}`;
+export const uploadAddress = (id: string): string => `/api/uploads/${id}`;
+
+/** Follows every job: first all unfinished ones, then each change. The browser connects again by itself. */
+export function follow(onAll: (jobs: Job[]) => void, onChange: (job: Job) => void, onLost: (lost: boolean) => void): void {
+  const source = new EventSource("/api/events");
+  source.addEventListener("jobs", (event: MessageEvent<string>) => {
+    onLost(false);
+    onAll(JSON.parse(event.data) as Job[]);
+  });
+  source.addEventListener("job", (event: MessageEvent<string>) => onChange(JSON.parse(event.data) as Job));
+  source.addEventListener("error", () => {
+    onLost(true);
+    if (source.readyState === EventSource.CLOSED) setTimeout(() => follow(onAll, onChange, onLost), 3000);
+  });
+}
