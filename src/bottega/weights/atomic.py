@@ -24,8 +24,10 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(temp, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        mode = temp.stat().st_mode
         try:
             write(temp)
+            temp.chmod(mode)  # a library may have replaced the file by one that only its owner can read
             _sync(temp)
             os.replace(temp, path)
         except BaseException:

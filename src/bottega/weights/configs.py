@@ -162,7 +162,7 @@ def _fits(option: Any, data: Any) -> bool:
         return _is_choice(typing.get_args(option), data)
     if origin in (tuple, list):
         return isinstance(data, list | tuple)
-    if origin is dict:
+    if origin in (dict, Mapping):
         return isinstance(data, Mapping)
     if isinstance(option, type) and issubclass(option, enum.Enum):
         return _names_member(option, data)
