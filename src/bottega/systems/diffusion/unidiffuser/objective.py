@@ -1,0 +1,169 @@
+"""What UniDiffuser and its parts are trained to do, as functions of tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bottega.networks import AutoencoderKl
+from bottega.processes.diffusion import DiscreteVp
+from bottega.systems.diffusion.unidiffuser.model import Signals
+
+PATH = DiscreteVp.scaled_linear()
+"""Stable Diffusion's noise path. Index -1 is clean, index N = 1000 is pure noise; the network is told index + 1."""
+
+CLEAN, ABSENT = PATH.t_clean, float(PATH.steps)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TimeMix:
+    """How often each pair of times is trained; the shares need not add up to one.
+
+    Args:
+        any_pair: Two independent times: the published choice.
+        text_to_picture: The text clean.
+        picture_to_text: The picture clean.
+        together: Both at the same time.
+        picture_alone: The text absent.
+        text_alone: The picture absent.
+    """
+
+    any_pair: float = 1.0
+    text_to_picture: float = 0.0
+    picture_to_text: float = 0.0
+    together: float = 0.0
+    picture_alone: float = 0.0
+    text_alone: float = 0.0
+
+    def draw(self, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Indices of the picture's and the text's time, float32 `(batch,)` each, on the generator's device."""
+        device = generator.device
+        shares = torch.tensor(
+            [self.any_pair, self.text_to_picture, self.picture_to_text, self.together, self.picture_alone, self.text_alone],
+            device=device,
+        )
+        kind = torch.multinomial(shares, batch, replacement=True, generator=generator)
+        first = torch.randint(PATH.steps, (batch,), generator=generator, device=device).float()
+        second = torch.randint(PATH.steps, (batch,), generator=generator, device=device).float()
+        picture = torch.where(kind == 2, CLEAN, torch.where(kind == 5, ABSENT, first))
+        text = torch.where(kind == 3, first, second)
+        text = torch.where(kind == 1, CLEAN, torch.where(kind == 4, ABSENT, text))
+        return picture, text
+
+
+def noised(clean: Tensor, noise: Tensor, time: Tensor) -> Tensor:
+    """alpha(t) x + sigma(t) noise, with one time index for each sample."""
+    shape = (-1, *[1] * (clean.ndim - 1))
+    alpha, sigma = PATH.alpha(time).to(clean), PATH.sigma(time).to(clean)
+    return alpha.view(shape) * clean + sigma.view(shape) * noise
+
+
+def noise_weight(time: Tensor, gamma: float) -> Tensor:
+    """Min-SNR weight of a noise prediction, 0 where a modality is clean or absent: there is nothing to predict.
+
+    Source: arXiv:2303.09556, equation 6: min(snr, gamma) / snr.
+    """
+    snr = PATH.log_snr(time.clamp(0, PATH.steps - 1)).exp()
+    weight = (gamma / snr).clamp(max=1.0)
+    return torch.where((time < 0) | (time >= PATH.steps), torch.zeros_like(weight), weight).float()
+
+
+def joint_loss(
+    network: Callable[[Signals, Tensor, Tensor], Signals],
+    clean: Signals,
+    noise: Signals,
+    picture_time: Tensor,
+    text_time: Tensor,
+    *,
+    gamma: float = 5.0,
+) -> dict[str, Tensor]:
+    """The error of the predicted noise of both modalities.
+
+    Args:
+        network: The joint noise predictor.
+        clean: Signals without noise.
+        noise: The noise to add, standard normal, of the same shapes.
+        picture_time: Index of the picture's time, `(batch,)`.
+        text_time: Index of the text's time, `(batch,)`.
+        gamma: Bound of the Min-SNR weighting; infinity weights all times alike.
+
+    Returns:
+        "loss", the weighted mean squared error, and its parts by modality.
+
+    Source: arXiv:2303.06555, equation 5.
+    """
+    noisy = Signals(
+        noised(clean.latent, noise.latent, picture_time),
+        noised(clean.picture, noise.picture, picture_time),
+        noised(clean.text, noise.text, text_time),
+    )
+    predicted = network(noisy, picture_time + 1, text_time + 1)
+    picture_weight, text_weight = noise_weight(picture_time, gamma), noise_weight(text_time, gamma)
+    latent = (_error(predicted.latent, noise.latent) * picture_weight).mean()
+    picture = (_error(predicted.picture, noise.picture) * picture_weight).mean()
+    text = (_error(predicted.text, noise.text) * text_weight).mean()
+    return {"loss": latent + 0.1 * picture + 0.5 * text, "latent": latent, "picture": picture, "text": text}
+
+
+def _error(predicted: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error of each sample."""
+    return (predicted.float() - target.float()).square().flatten(1).mean(1)
+
+
+def autoencoder_loss(
+    autoencoder: AutoencoderKl, pictures: Tensor, generator: torch.Generator, *, kl_weight: float = 1e-4
+) -> dict[str, Tensor]:
+    """Reconstruction of pixels and of their differences, and a light pull of the latents to the standard normal.
+
+    Args:
+        autoencoder: The autoencoder.
+        pictures: `(batch, 3, height, width)` in [-1, 1].
+        generator: Draws the latents.
+        kl_weight: Weight of the divergence, in nats a pixel.
+
+    Returns:
+        "loss" and its parts.
+
+    Source: arXiv:2112.10752, section 3.1; the differences of neighbours stand in for its adversarial term, which a
+    network this small does not carry.
+    """
+    gaussian = autoencoder.encode(pictures)
+    made = autoencoder.decode(gaussian.sample(generator)).float()
+    pixels = F.l1_loss(made, pictures)
+    edges = sum(F.l1_loss(made.diff(dim=axis), pictures.diff(dim=axis)) for axis in (-1, -2))
+    kl = gaussian.kl().mean() / pictures[0, 0].numel()
+    return {"loss": pixels + edges + kl_weight * kl, "pixels": pixels, "kl": kl}
+
+
+def contrastive_loss(texts: Tensor, pictures: Tensor, log_scale: Tensor) -> Tensor:
+    """The symmetric cross-entropy of matching texts and pictures of a batch.
+
+    Args:
+        texts: Embeddings `(batch, channels)`.
+        pictures: Embeddings of the pictures they belong to, `(batch, channels)`.
+        log_scale: Logarithm of the inverse temperature.
+
+    Source: arXiv:2103.00020, figure 3.
+    """
+    logits = F.normalize(texts.float(), dim=-1) @ F.normalize(pictures.float(), dim=-1).T
+    logits = logits * log_scale.clamp(max=4.6052).exp()  # the published bound: a factor of 100
+    labels = torch.arange(len(logits), device=logits.device)
+    return 0.5 * (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels))
+
+
+def caption_loss(logits: Tensor, tokens: Tensor, end: int) -> Tensor:
+    """Cross-entropy in nats of a text's tokens up to and with its first end token.
+
+    Args:
+        logits: `(batch, length, vocabulary)`.
+        tokens: `(batch, length)`, padded after the end token.
+        end: Id of the end token.
+    """
+    ends_before = (tokens == end).cumsum(dim=1) - (tokens == end).long()
+    losses = F.cross_entropy(logits.float().transpose(1, 2), tokens, reduction="none")
+    counted = (ends_before == 0).to(losses)
+    return (losses * counted).sum() / counted.sum()

@@ -1,0 +1,52 @@
+"""UniDiffuser as a record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from bottega.data import open_source
+from bottega.room import System
+from bottega.systems.diffusion.unidiffuser.checkpoints import FORMATS
+from bottega.systems.diffusion.unidiffuser.config import PRESETS
+from bottega.systems.diffusion.unidiffuser.evaluation import evaluate
+from bottega.systems.diffusion.unidiffuser.inference import UniDiffuserRequest, files, infer
+from bottega.systems.diffusion.unidiffuser.model import UniDiffuser
+from bottega.systems.diffusion.unidiffuser.recipe import STAGES
+from bottega.worlds import WORLDS, EmojiWorld, open_world
+
+
+def _source(name: str | Path | None) -> Any:  # noqa: ANN401 - a world or a folder; the stages ask for pairs
+    if name is None or str(name) == "emoji":
+        return EmojiWorld(split="train", scenes=0.2)
+    return open_world(str(name)) if str(name) in WORLDS else open_source(name)
+
+
+def _attach(model: nn.Module, assets: Mapping[str, str]) -> None:
+    assert isinstance(model, UniDiffuser)
+    model.attach(assets)
+
+
+def _assets(model: nn.Module) -> Mapping[str, str]:
+    assert isinstance(model, UniDiffuser)
+    return model.assets()
+
+
+SYSTEM = System(
+    presets=PRESETS,
+    build=UniDiffuser,
+    request=UniDiffuserRequest,
+    infer=infer,
+    tiny_request=UniDiffuserRequest(inputs=("red apple",), steps=2),
+    formats=FORMATS,
+    bundled="tiny",
+    stages=STAGES,
+    open_source=_source,
+    evaluate=evaluate,
+    attach=_attach,
+    assets=_assets,
+    files=files,
+)
