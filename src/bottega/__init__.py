@@ -16,7 +16,7 @@ __version__ = "0.1.0"
 __all__ = ["BottegaError", "Info", "Ready", "build", "convert", "fit", "info", "load", "replay", "systems"]
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - any public name
+def __getattr__(name: str) -> Any:
     """Public names on first use, and the request class of every room."""
     if name.startswith("_"):
         raise AttributeError(f"module 'bottega' has no attribute {name!r}")

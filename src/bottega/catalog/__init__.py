@@ -85,9 +85,7 @@ def load(
     dtype: str | None = None,
 ) -> Ready:
     """A system with weights in it, ready to be called. See `bottega.catalog.ready.load`."""
-    return _ready.load(
-        ROOMS, system_id, preset=preset, weights=weights, format=format, device=device, dtype=dtype
-    )
+    return _ready.load(ROOMS, system_id, preset=preset, weights=weights, format=format, device=device, dtype=dtype)
 
 
 def convert(

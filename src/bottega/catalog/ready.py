@@ -157,17 +157,13 @@ def load(
         preset=_preset_of(system, checkpoint.config),
         config=checkpoint.config,
         model=model,
-        weights=WeightsOrigin(
-            sha256=content_hash(path), source=source, format=None if format == NATIVE else format
-        ),
+        weights=WeightsOrigin(sha256=content_hash(path), source=source, format=None if format == NATIVE else format),
         system=system,
         assets=dict(checkpoint.assets),
     )
 
 
-def read_checkpoint(
-    system: System, system_id: str, path: Path, format: str | None, config: Any
-) -> Checkpoint:
+def read_checkpoint(system: System, system_id: str, path: Path, format: str | None, config: Any) -> Checkpoint:
     """Weights in memory, from bottega's own file (`format` None or "native") or a published format."""
     from bottega.weights import load_native, read_native_header
 

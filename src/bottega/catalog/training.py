@@ -190,7 +190,9 @@ def fit(
     )
 
 
-def choose_stages(system: System, system_id: str, names: tuple[str, ...] | None, *, own_data: bool) -> tuple[Stage, ...]:
+def choose_stages(
+    system: System, system_id: str, names: tuple[str, ...] | None, *, own_data: bool
+) -> tuple[Stage, ...]:
     """The stages of a training: those named, else those that fine-tune on own data, else all.
 
     Raises:

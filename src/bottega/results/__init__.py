@@ -4,11 +4,12 @@ from bottega.results.compare import difference
 from bottega.results.kinds import PicturesResult, WordsResult
 from bottega.results.origin import InputFile, Origin, WeightsOrigin
 from bottega.results.pictures import PICTURE_SUFFIXES, decode_picture, picture_bytes
-from bottega.results.save import forms_of, read_origin, save, with_origin
+from bottega.results.save import SUFFIXES, forms_of, origin_of, read_origin, save, with_origin
 from bottega.results.sheet import contact_sheet
 
 __all__ = [
     "PICTURE_SUFFIXES",
+    "SUFFIXES",
     "InputFile",
     "Origin",
     "PicturesResult",
@@ -18,6 +19,7 @@ __all__ = [
     "decode_picture",
     "difference",
     "forms_of",
+    "origin_of",
     "picture_bytes",
     "read_origin",
     "save",

@@ -52,5 +52,7 @@ def _array_difference(what: str, kept: np.ndarray, again: np.ndarray) -> str | N
     if kept.tobytes() == again.tobytes():
         return None
     changed = int((kept != again).sum())
-    by = f", by at most {np.abs(kept.astype(float) - again.astype(float)).max():.3g}" if kept.dtype.kind in "uif" else ""
+    by = (
+        f", by at most {np.abs(kept.astype(float) - again.astype(float)).max():.3g}" if kept.dtype.kind in "uif" else ""
+    )
     return f"{changed} of {kept.size} {what} differ{by}"

@@ -54,7 +54,7 @@ class PicturesResult:
 
     def save(self, path: str | Path) -> list[Path]:
         """Writes the pictures; the path's extension picks the form. See `bottega.results.save`."""
-        return save(self, path, self.origin)
+        return save(self, path)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -96,4 +96,4 @@ class WordsResult:
 
     def save(self, path: str | Path) -> list[Path]:
         """Writes the words; the path's extension picks the form. See `bottega.results.save`."""
-        return save(self, path, self.origin)
+        return save(self, path)

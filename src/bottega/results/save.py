@@ -20,6 +20,7 @@ from bottega.room import Result
 from bottega.weights import write_bytes
 
 ORIGIN_KEY = "bottega"
+SUFFIXES = (*PICTURE_SUFFIXES, ".txt", ".json", ".npz")
 
 
 @runtime_checkable
@@ -27,11 +28,22 @@ class _WithTexts(Protocol):
     def texts(self) -> tuple[str, ...] | None: ...
 
 
+@runtime_checkable
+class _WithOrigin(Protocol):
+    @property
+    def origin(self) -> Origin | None: ...
+
+
 def with_origin(result: Result, origin: Origin) -> Result:
     """The same result with its recipe. A result type is a dataclass with a field `origin: Origin | None`."""
     if not dataclasses.is_dataclass(result) or isinstance(result, type):
         raise TypeError(f"{type(result).__name__} is not a dataclass with a field `origin`")
     return dataclasses.replace(result, origin=origin)
+
+
+def origin_of(result: Result) -> Origin | None:
+    """The recipe that `with_origin` gave a result, or None."""
+    return result.origin if isinstance(result, _WithOrigin) else None
 
 
 def save(result: Result, path: str | Path, origin: Origin | None = None) -> list[Path]:
@@ -42,7 +54,7 @@ def save(result: Result, path: str | Path, origin: Origin | None = None) -> list
         path: `.png .webp .jpg` for pictures (numbered, with a sheet, when there are several), `.txt` for words,
             `.json` for words with the recipe, `.npz` for the raw arrays of anything. A path without an extension, or a
             folder that exists, takes every item under a name of its own, and never overwrites another run's file.
-        origin: The recipe to keep inside.
+        origin: The recipe to keep inside; None takes the result's own.
 
     Returns:
         The files written; the first is the one to look at.
@@ -51,7 +63,7 @@ def save(result: Result, path: str | Path, origin: Origin | None = None) -> list
         RequestError: This result cannot take that form.
         FileError: The path cannot be written.
     """
-    path = Path(path)
+    path, origin = Path(path), origin or origin_of(result)
     if path.is_dir() or not path.suffix:
         return _save_folder(result, path, origin)
     return [_write(file, data) for file, data in _files(result, path, origin)]

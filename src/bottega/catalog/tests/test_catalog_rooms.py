@@ -189,7 +189,14 @@ def test_replay_with_other_weights_runs_nothing(workshop: Catalog, tmp_path: Pat
     system = workshop.get("gradient")
     stages = with_steps(choose_stages(system, "gradient", ("colors",), own_data=False), 1)
     trained = fit(
-        workshop, "gradient", None, preset="tiny", out=tmp_path / "run", stages=stages, start=Scratch(), options=FitOptions()
+        workshop,
+        "gradient",
+        None,
+        preset="tiny",
+        out=tmp_path / "run",
+        stages=stages,
+        start=Scratch(),
+        options=FitOptions(),
     )
     trained.weights.rename(own)
     replayed = replay(workshop, file, weights=own)
@@ -259,13 +266,23 @@ def test_finetuning_starts_from_bundled_and_keeps_assets(workshop: Catalog, tmp_
     other = From(weights=trained.weights)
     with pytest.raises(RequestError, match="holds another run"):
         fit(
-            workshop, "gradient", pictures, preset="tiny", out=tmp_path / "o", stages=stages, start=other, options=options
+            workshop,
+            "gradient",
+            pictures,
+            preset="tiny",
+            out=tmp_path / "o",
+            stages=stages,
+            start=other,
+            options=options,
         )
 
 
 @pytest.mark.parametrize(
     ("system", "names", "text"),
-    [("gradient", ("colour",), "stages is 'colour', but it must be some of colors, own"), ("empty", None, "cannot be trained")],
+    [
+        ("gradient", ("colour",), "stages is 'colour', but it must be some of colors, own"),
+        ("empty", None, "cannot be trained"),
+    ],
 )
 def test_stages_that_are_not_there(workshop: Catalog, system: str, names: tuple[str, ...] | None, text: str) -> None:
     with pytest.raises(BottegaError, match=text):

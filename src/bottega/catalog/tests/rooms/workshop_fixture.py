@@ -1,4 +1,4 @@
-"""The rooms of `workshop` with bundled weights, as a catalog: copied to a temporary folder, so that tests may break them."""
+"""The rooms of `workshop` with bundled weights, as a catalog, in a temporary folder."""
 
 import shutil
 import sys

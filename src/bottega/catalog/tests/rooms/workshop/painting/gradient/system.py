@@ -89,14 +89,18 @@ class GradientRequest:
             if not low <= value <= high:
                 raise RequestError.of(name, value, f"from {low} to {high}")
         if not self.inputs:
-            raise RequestError.of("inputs", self.inputs, f"at least one {'prompt' if self.mode is Mode.PAINT else 'file'}")
+            raise RequestError.of(
+                "inputs", self.inputs, f"at least one {'prompt' if self.mode is Mode.PAINT else 'file'}"
+            )
 
 
 @torch.no_grad()
 def infer(model: Gradient, request: GradientRequest, report: Report) -> PicturesResult | WordsResult:
     """Runs a request."""
     if request.mode is Mode.DESCRIBE:
-        return WordsResult(words=tuple(_describe(path) for path in request.inputs), sources=request.inputs, seed=request.seed)
+        return WordsResult(
+            words=tuple(_describe(path) for path in request.inputs), sources=request.inputs, seed=request.seed
+        )
     generator = torch.Generator().manual_seed(request.seed)
     prompts = tuple(prompt for prompt in request.inputs for _ in range(request.count))
     codes = torch.stack([torch.tensor([zlib.crc32(p.encode()) % 100 / 50 - 1, request.guidance]) for p in prompts])
@@ -193,7 +197,10 @@ SYSTEM = System(
     tiny_request=GradientRequest(inputs=("red apple",), steps=2),
     formats={"bare": CheckpointFormat(description="a bare state dict", read=_read, write=_write)},
     bundled="tiny",
-    stages=(Stage(name="colors", recipe=recipe, settings=SETTINGS), Stage(name="own", recipe=recipe, settings=SETTINGS, finetune=True)),
+    stages=(
+        Stage(name="colors", recipe=recipe, settings=SETTINGS),
+        Stage(name="own", recipe=recipe, settings=SETTINGS, finetune=True),
+    ),
     open_source=open_source,
     evaluate=evaluate,
     attach=attach,

@@ -2,4 +2,6 @@
 
 from bottega.room import Card
 
-CARD = Card(title="Empty", sentence="Nothing to nothing.", citation="bottega's tests", papers=(), peer="none", licence="")
+CARD = Card(
+    title="Empty", sentence="Nothing to nothing.", citation="bottega's tests", papers=(), peer="none", licence=""
+)

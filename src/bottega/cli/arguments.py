@@ -1,0 +1,145 @@
+"""Command lines from dataclasses, by tyro; its error boxes become one line."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import re
+import sys
+import typing
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, TypeVar
+
+import docstring_parser
+import tyro
+from tyro.conf import EnumChoicesFromValues, Positional, arg
+
+from bottega.catalog import Catalog
+from bottega.cli.wording import nearest, one_line
+from bottega.errors import RequestError
+
+Kind = TypeVar("Kind")
+INPUTS = "inputs"
+
+
+def parse(kind: type[Kind], arguments: Sequence[str], program: str, description: str | None = None) -> Kind:
+    """Fills a dataclass from arguments.
+
+    Args:
+        kind: The dataclass; its fields are the options and their docstrings the help.
+        arguments: The command line after the program's name.
+        program: What to call the program in help and errors.
+        description: What `--help` says first; None takes the dataclass's docstring.
+
+    Raises:
+        RequestError: An option is unknown, lacks its value, or has one of the wrong kind.
+        SystemExit: After `--help`.
+    """
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(
+                kind, prog=program, description=description, args=list(arguments), config=(EnumChoicesFromValues,)
+            )
+    except SystemExit as end:
+        if end.code in (0, None):
+            raise
+        raise RequestError(_reason(said.getvalue(), kind, arguments, program)) from end
+
+
+def take_system(arguments: Sequence[str], program: str, rooms: Catalog) -> tuple[str, list[str]]:
+    """The system's id, which comes first, and the rest of the arguments.
+
+    Raises:
+        RequestError: No id, or an unknown one.
+    """
+    if not arguments or arguments[0].startswith("-"):
+        systems = ", ".join(rooms.systems())
+        if arguments and arguments[0] in ("-h", "--help"):
+            print(f"usage: {program} ID ...\n\nID is one of {systems}.\n`{program} ID --help` lists its options.")
+            sys.exit(0)
+        raise RequestError(f"{program} needs a system first; there are {systems}")
+    rooms.folder(arguments[0])
+    return arguments[0], list(arguments[1:])
+
+
+def parse_with_request(
+    options: type[Kind], request: type, arguments: Sequence[str], program: str, description: str
+) -> tuple[Kind, Any]:
+    """Fills the verb's own options and a system's request from one command line.
+
+    Args:
+        options: The verb's dataclass.
+        request: The system's request dataclass; its field `inputs` takes the positional arguments.
+        arguments: The command line after the system's id.
+        program: What to call the program.
+        description: What `--help` says first.
+
+    Raises:
+        RequestError: As `parse`, or a value that the request refuses.
+    """
+    mine, theirs = _columns(options), _columns(request)
+    both = {name for name, *_ in mine} & {name for name, *_ in theirs}
+    if both:
+        raise TypeError(f"{request.__name__} has fields that are options of the command line: {sorted(both)}")
+    line = dataclasses.make_dataclass("Line", [*theirs, *mine], frozen=True, kw_only=True)
+    values = parse(line, arguments, program, description)
+    return (
+        options(**{name: getattr(values, name) for name, *_ in mine}),
+        request(**{name: getattr(values, name) for name, *_ in theirs}),
+    )
+
+
+def _columns(kind: type) -> list[tuple[str, Any, Any]]:
+    """A dataclass's fields for `make_dataclass`, each with its help."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    helps = {part.arg_name: part.description or "" for part in docstring_parser.parse_from_object(kind).params}
+    columns = []
+    for field in dataclasses.fields(kind):
+        hint = Annotated[hints[field.name], arg(help=" ".join(helps.get(field.name, "").split()))]
+        annotation = Positional[hint] if field.name == INPUTS else hint
+        default = dataclasses.field(default=field.default, default_factory=field.default_factory)  # type: ignore[call-overload]
+        columns.append((field.name, annotation, default))
+    return columns
+
+
+def _reason(said: str, kind: type, arguments: Sequence[str], program: str) -> str:
+    """The first part of tyro's box as one line, in words for people."""
+    lines: list[str] = []
+    for line in said.splitlines():
+        text = line.strip("│ ").strip()
+        if line.startswith(("╭", "╰")):
+            continue
+        if set(text) == {"─"}:
+            break
+        lines.append(text)
+    reason = one_line(" ".join(lines)).rstrip(".")
+    unknown = _unknown_option(kind, arguments) if reason.startswith("Unrecognized") else None
+    if unknown is not None:
+        return f"{program} has no option {unknown}; {nearest(unknown, _options(kind))}"
+    reason = re.sub(
+        r"Error parsing (\S+): invalid literal for int\(\) with base 10: (.+)",
+        r"\1 is \2, but it must be a whole number",
+        reason,
+    )  # noqa: E501
+    reason = re.sub(
+        r"Error parsing (\S+): could not convert string to float: (.+)", r"\1 is \2, but it must be a number", reason
+    )  # noqa: E501
+    reason = re.sub(
+        r"invalid choice (.+) for argument '(\S+)'\. Expected one of \((.+?),?\)",
+        r"\2 is \1, but it must be one of \3",
+        reason,
+    )  # noqa: E501
+    reason = re.sub(r"Missing value for argument '(.+)'\. Expected .*", r"\1 needs a value", reason)
+    return f"{reason[:1].lower()}{reason[1:]}; see `{program} --help`"
+
+
+def _options(kind: type) -> Iterable[str]:
+    return [f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(kind) if field.name != INPUTS]
+
+
+def _unknown_option(kind: type, arguments: Sequence[str]) -> str | None:
+    known = {*_options(kind), *(option.replace("--", "--no-", 1) for option in _options(kind))}
+    names = (text.partition("=")[0] for text in arguments if text.startswith("--"))
+    return next((name for name in names if name.replace("_", "-") not in known), None)
