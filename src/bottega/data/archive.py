@@ -54,7 +54,7 @@ class _Parts:
                 data = self.spans[extension].read()
                 return caption_from_text(data) if extension == "txt" else caption_from_json(data)[1]
             except FileError as error:
-                problems.append(Problem(name=f"{self.key}.{extension}", reason=str(error)))
+                problems.append(Problem(name=self.key, text=f"{self.key}.{extension}: {error}"))
         return caption_from_name(PurePosixPath(f"{self.key}.picture"))
 
 
@@ -76,11 +76,11 @@ class PictureArchives:
         The layout: https://github.com/webdataset/webdataset (README, "The WebDataset Format").
     """
 
-    def __init__(self, *paths: str | Path, verify: bool = True, max_pixels: float = MAX_PIXELS) -> None:
+    def __init__(self, *paths: str | Path, verify: bool = True, max_pixels: int = MAX_PIXELS) -> None:
         self._max_pixels = max_pixels
         self.paths = tuple(Path(path) for path in paths)
         samples = [sample for path in self.paths for sample in _samples(path)]
-        problems = [Problem(name=s.key, reason="it has no picture file") for s in samples if s.picture() is None]
+        problems = [Problem(name=s.key, text=f"{s.key} has no picture") for s in samples if s.picture() is None]
         pictures = [(sample, span) for sample in samples if (span := sample.picture()) is not None]
         names = [sample.key for sample, _ in pictures]
         usable = list(range(len(pictures)))
@@ -138,7 +138,7 @@ def _files(path: Path) -> Iterator[tuple[str, _Span]]:
                 if member.offset_data + member.size > length:
                     raise FileError(f"{path} is cut short inside {member.name!r}; get the archive again")
                 yield member.name, _Span(archive=path, offset=member.offset_data, size=member.size)
-    except tarfile.TarError as error:
+    except (tarfile.TarError, OSError) as error:
         raise FileError(
             f"{path} is not a complete, uncompressed .tar ({error}); decompress or fetch it again"
         ) from error

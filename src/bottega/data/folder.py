@@ -40,22 +40,23 @@ class PictureFolder:
         FileError: No such folder, or nothing in it can be used.
     """
 
-    def __init__(self, path: str | Path, *, verify: bool = True, max_pixels: float = MAX_PIXELS) -> None:
+    def __init__(self, path: str | Path, *, verify: bool = True, max_pixels: int = MAX_PIXELS) -> None:
         self.path = Path(path)
         self._max_pixels = max_pixels
         if not self.path.is_dir():
             raise FileError(f"{self.path} is not a folder; give the folder that holds the pictures")
-        files = sorted(_walk(self.path))
-        pictures = [name for name in files if PurePosixPath(name).suffix.lower() in PICTURE_SUFFIXES]
-        usable, problems = pictures, []
+        problems: list[Problem] = []
+        files = sorted(_walk(self.path, problems))
+        pictures = usable = [name for name in files if is_picture(name)]
         if verify:
-            indices, problems = readable(pictures, lambda index: self._read(pictures[index]))
+            indices, unreadable = readable(pictures, lambda index: self._read(pictures[index]))
             usable = [pictures[index] for index in indices]
+            problems += unreadable
         captions = self._listed_captions(files, pictures, problems)
         captions.update(self._sidecar_captions(files, usable, problems))
         finish_scan(str(self.path), len(usable), problems)
         self.names: tuple[str, ...] = tuple(usable)
-        self.captions = tuple(captions.get(name) or caption_from_name(PurePosixPath(name)) for name in usable)
+        self.captions = tuple(captions.get(name, caption_from_name(PurePosixPath(name))) for name in usable)
         self.problems: tuple[Problem, ...] = tuple(problems)
 
     def __len__(self) -> int:
@@ -79,14 +80,14 @@ class PictureFolder:
         captions: dict[str, str] = {}
         known = frozenset(pictures)
         for list_name in (name for name in files if PurePosixPath(name).name in LISTS):
-            for number, line in enumerate((self.path / list_name).read_bytes().splitlines(), start=1):
+            for number, line in enumerate(_bytes(self.path / list_name).splitlines(), start=1):
                 if not line.strip():
                     continue
                 try:
                     file_name, caption = caption_from_json(line)
                     captions[_listed_picture(list_name, file_name, known)] = caption
                 except FileError as error:
-                    problems.append(Problem(name=f"{list_name}, line {number}", reason=str(error)))
+                    problems.append(Problem(name=list_name, text=f"{list_name}, line {number}: {error}"))
         return captions
 
     def _sidecar_captions(
@@ -100,19 +101,35 @@ class PictureFolder:
             if sidecar not in known:
                 continue
             try:
-                captions[name] = caption_from_text((self.path / sidecar).read_bytes())
+                captions[name] = caption_from_text(_bytes(self.path / sidecar))
             except FileError as error:
-                problems.append(Problem(name=sidecar, reason=str(error)))
+                problems.append(Problem(name=sidecar, text=f"{sidecar}: {error}"))
         return captions
 
 
-def _walk(root: Path) -> Iterator[str]:
+def is_picture(name: str) -> bool:
+    """Whether a file of this name claims to be a picture."""
+    return PurePosixPath(name).suffix.lower() in PICTURE_SUFFIXES
+
+
+def _walk(root: Path, problems: list[Problem]) -> Iterator[str]:
     """Every file below `root` as a relative path with forward slashes; hidden ones are left out."""
-    for folder, subfolders, names in os.walk(root):
+
+    def closed(error: OSError) -> None:
+        problems.append(Problem(name=str(error.filename), text=f"{error.filename} cannot be opened: {error.strerror}"))
+
+    for folder, subfolders, names in os.walk(root, onerror=closed):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         for name in names:
             if not name.startswith("."):
                 yield (Path(folder) / name).relative_to(root).as_posix()
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise FileError(f"{path} cannot be read ({error.strerror}); check its permissions") from error
 
 
 def _listed_picture(list_name: str, file_name: str | None, known: Collection[str]) -> str:

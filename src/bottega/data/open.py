@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bottega.data.archive import PictureArchives
-from bottega.data.folder import PictureFolder
+from bottega.data.folder import PictureFolder, is_picture
 from bottega.data.source import CaptionedPicture, Source
 from bottega.errors import FileError
 
@@ -28,4 +28,8 @@ def open_source(path: str | Path, *, verify: bool = True) -> Source[CaptionedPic
     if not place.is_dir():
         raise FileError(f"{place} does not exist; give a folder of pictures or a .tar of them")
     archives = sorted(file for file in place.iterdir() if file.suffix.lower() == ".tar")
-    return PictureArchives(*archives, verify=verify) if archives else PictureFolder(place, verify=verify)
+    if not archives:
+        return PictureFolder(place, verify=verify)
+    if any(is_picture(file.name) for file in place.iterdir()):
+        raise FileError(f"{place} holds pictures and {archives[0].name}; give one or the other a folder of its own")
+    return PictureArchives(*archives, verify=verify)

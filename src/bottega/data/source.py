@@ -54,11 +54,11 @@ class Problem:
 
     Args:
         name: The file, relative to what was opened.
-        reason: What is wrong with it, and what to do.
+        text: A sentence that names it and says what is wrong.
     """
 
     name: str
-    reason: str
+    text: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,7 +86,7 @@ class Fitted:
 
 def summarise(problems: Sequence[Problem]) -> str:
     """The problems on one line each, at most ten of them, then a count of the rest."""
-    lines = [f"  {problem.name}: {problem.reason}" for problem in problems[:_NAMED]]
+    lines = [f"  {problem.text}" for problem in problems[:_NAMED]]
     if len(problems) > _NAMED:
         lines.append(f"  and {len(problems) - _NAMED} more")
     return "\n".join(lines)
@@ -107,7 +107,7 @@ def readable(names: Sequence[str], read: Callable[[int], object]) -> tuple[list[
         try:
             read(index)
         except FileError as error:
-            return Problem(name=names[index], reason=str(error))
+            return Problem(name=names[index], text=str(error))
         return None
 
     with ThreadPoolExecutor(_THREADS) as threads:
