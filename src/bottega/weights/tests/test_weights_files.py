@@ -3,8 +3,7 @@
 import os
 import resource
 import signal
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -74,17 +73,14 @@ def test_a_state_dict_with_shared_and_sliced_parameters_is_read(tmp_path: Path) 
     assert not any(tensor.requires_grad for tensor in tensors.values())
 
 
-def test_the_same_content_gives_the_same_bytes_in_every_process(tmp_path: Path) -> None:
-    program = (
-        "import sys, torch; from pathlib import Path; from bottega.weights import write_tensors;"
-        "t = {k: torch.full((3,), float(i)) for i, k in enumerate('hgfedcba')};"
-        "order = list(t.items()); order = order[::-1] if sys.argv[2] == '1' else order;"
-        "write_tensors(Path(sys.argv[1]), dict(order), {k: k for k in ('zebra', 'ant', 'mole', 'cat', 'dog')})"
-    )
+def test_the_same_content_gives_the_same_bytes(tmp_path: Path) -> None:
+    tensors = {key: torch.full((3,), float(index)) for index, key in enumerate("hgfedcba")}
+    metadata = {key: key for key in ("zebra", "ant", "mole", "cat", "dog")}
     contents = set()
-    for run in range(2):
+    for run in range(8):
+        order = 1 if run % 2 else -1
         path = tmp_path / f"{run}.safetensors"
-        subprocess.run([sys.executable, "-c", program, str(path), str(run)], check=True)
+        write_tensors(path, dict(list(tensors.items())[::order]), dict(list(metadata.items())[::order]))
         contents.add(path.read_bytes())
     assert len(contents) == 1
 
@@ -139,36 +135,41 @@ def test_a_full_disk_is_told_and_the_old_file_stays(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["w.safetensors"]
 
 
-@pytest.mark.parametrize("point", ["before write", "before fsync", "before rename", "before folder fsync"])
-def test_a_kill_leaves_the_old_file_or_the_new_one(tmp_path: Path, point: str) -> None:
-    path = tmp_path / "w.safetensors"
-    write_tensors(path, {"w": torch.zeros(1000)})
-    program = f"""
-import os, signal, sys, torch
-from pathlib import Path
-import bottega.weights.files as files
-from bottega.weights import write_tensors
-
-def die(*arguments, **options):
+def die(*arguments: object, **options: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
-real_fsync, calls = os.fsync, []
 
-def fsync(descriptor):
-    calls.append(descriptor)
-    if len(calls) == {2 if point == "before folder fsync" else 1}:
-        die()
-    real_fsync(descriptor)
+def die_at_call(function: Callable[[int], None], number: int) -> Callable[[int], None]:
+    calls = []
 
-match {point!r}:
-    case "before write": files.save_file = die
-    case "before rename": os.replace = die
-    case _: os.fsync = fsync
-write_tensors(Path(sys.argv[1]), {{"w": torch.ones(1000)}})
-"""
-    child = subprocess.run([sys.executable, "-c", program, str(path)], check=False)
-    assert child.returncode == -signal.SIGKILL
-    expected = 1.0 if point == "before folder fsync" else 0.0
+    def called(descriptor: int) -> None:
+        calls.append(descriptor)
+        if len(calls) == number:
+            die()
+        function(descriptor)
+
+    return called
+
+
+KILLS = {
+    "before the write": ("bottega.weights.files.save_file", die),
+    "before the fsync": ("os.fsync", die),
+    "before the rename": ("os.replace", die),
+    "before the folder's fsync": ("os.fsync", die_at_call(os.fsync, 2)),
+}
+
+
+@pytest.mark.parametrize("point", KILLS)
+def test_a_kill_leaves_the_old_file_or_the_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str) -> None:
+    path = tmp_path / "w.safetensors"
+    write_tensors(path, {"w": torch.zeros(1000)})
+    child = os.fork()
+    if child == 0:
+        monkeypatch.setattr(*KILLS[point])
+        write_tensors(path, {"w": torch.ones(1000)})
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    expected = 1.0 if point == "before the folder's fsync" else 0.0
     assert torch.equal(read_tensors(path)["w"], torch.full((1000,), expected))
     write_tensors(path, {"w": torch.full((1000,), 2.0)})
     assert torch.equal(read_tensors(path)["w"], torch.full((1000,), 2.0))
