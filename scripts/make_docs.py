@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import enum
+import shutil
+import tempfile
 import tomllib
 import typing
 from collections.abc import Iterable
@@ -108,10 +110,9 @@ def make_gallery() -> None:
     for each in _gallery():
         ready = catalog.load(each["system"])
         request = decode_config(ready.system.request, each["request"])
-        for file in folder.glob(f"{Path(each['file']).stem}*"):
-            file.unlink()
         result: Any = ready(request)
-        result.save(folder / each["file"])
+        with tempfile.TemporaryDirectory() as kept:
+            shutil.move(result.save(Path(kept) / each["file"])[0], folder / each["file"])
 
 
 # ---------------------------------------------------------------------------------------------------------------- parts
