@@ -14,8 +14,10 @@ from PIL import Image
 
 from bottega.errors import RequestError
 from bottega.worlds.pixels import resize
+from bottega.worlds.settings import check_size
 
 TILE = 64  # px, side of a tile in the atlas
+SMALLEST = 16  # px, side of the smallest pictures that still show something
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,13 +128,12 @@ def sized_atlas(size: int) -> np.ndarray:
     """The atlas at another size, read-only; resampling is premultiplied by opacity.
 
     Args:
-        size: Side of a tile in pixels, 8 to 512.
+        size: Side of a tile in pixels, 16 to 512.
 
     Returns:
         uint8 `(tiles, size, size, 4)`.
     """
-    if not 8 <= size <= 512:
-        raise RequestError.of("size", size, "between 8 and 512 px")
+    check_size(size, SMALLEST)
     if size == TILE:
         return load_atlas()
     tiles = np.stack([resize(tile, size) for tile in load_atlas()])

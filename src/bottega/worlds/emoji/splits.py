@@ -8,13 +8,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from bottega.errors import RequestError
 from bottega.worlds.dice import mix_text
 from bottega.worlds.emoji.atlas import Emoji, load_index, sized_atlas
 from bottega.worlds.pixels import WHITE, compose
 from bottega.worlds.sample import Color
-
-SPLITS = ("train", "heldout", "all")
+from bottega.worlds.settings import check_split
 
 
 @lru_cache(maxsize=1)
@@ -43,8 +41,7 @@ def split(name: str) -> list[Emoji]:
     Args:
         name: "train", "heldout", or "all".
     """
-    if name not in SPLITS:
-        raise RequestError.of("split", name, f"one of {', '.join(SPLITS)}")
+    check_split(name)
     hidden = held_out_ids()
     return [emoji for emoji in load_index() if name == "all" or (emoji.id in hidden) == (name == "heldout")]
 

@@ -9,15 +9,15 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image
 
-from bottega.errors import RequestError
 from bottega.worlds.dice import Dice
-from bottega.worlds.emoji.atlas import Emoji, load_atlas, sized_atlas
+from bottega.worlds.emoji.atlas import SMALLEST, Emoji, load_atlas, sized_atlas
 from bottega.worlds.emoji.nouns import noun, scene_nouns
-from bottega.worlds.emoji.splits import SPLITS, family_weights, split
+from bottega.worlds.emoji.splits import family_weights, split
 from bottega.worlds.english import article
 from bottega.worlds.pixels import SOLID, WHITE, compose, resize, tight_box
 from bottega.worlds.sample import Box, Color, Question, Sample, Thing
 from bottega.worlds.scenes import OVERLAPPING, PAIRS, SEVERAL, SIZES, Group, Noun, is_novel, make_scene
+from bottega.worlds.settings import check_length, check_share, check_size, check_split, within
 
 KINDS = (PAIRS, SEVERAL, SIZES, OVERLAPPING)
 
@@ -28,7 +28,7 @@ class EmojiWorld:
 
     Args:
         split: "train", "heldout", or "all".
-        size: Side of the pictures in pixels, 8 to 512.
+        size: Side of the pictures in pixels, 16 to 512.
         scenes: Share of samples that show several emoji, 0 to 1.
         seed: Any integer; another seed gives another order and other scenes.
         background: The colour under the emoji.
@@ -45,22 +45,16 @@ class EmojiWorld:
     length: int = 1_000_000
 
     def __post_init__(self) -> None:
-        if self.split not in SPLITS:
-            raise RequestError.of("split", self.split, f"one of {', '.join(SPLITS)}")
-        if not 8 <= self.size <= 512:
-            raise RequestError.of("size", self.size, "between 8 and 512 px")
-        if not 0 <= self.scenes <= 1:
-            raise RequestError.of("scenes", self.scenes, "a share between 0 and 1")
-        if self.length < 1:
-            raise RequestError.of("length", self.length, "at least 1")
+        check_split(self.split)
+        check_size(self.size, SMALLEST)
+        check_share("scenes", self.scenes)
+        check_length(self.length)
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> Sample:
-        if not 0 <= index < self.length:
-            raise IndexError(f"index {index} is outside 0 to {self.length - 1}")
-        return self.sample(index)
+        return self.sample(within(index, self.length))
 
     def sample(self, index: int) -> Sample:
         """The sample at any index from 0."""

@@ -14,8 +14,9 @@ from bottega.worlds.english import article, listed
 from bottega.worlds.pixels import SOLID, compose, tight_box
 from bottega.worlds.sample import Clip, Question, Thing
 from bottega.worlds.scenes import Noun
+from bottega.worlds.settings import check_length, check_share, check_size, check_split, within
 from bottega.worlds.shapes.drawing import colored, coverage
-from bottega.worlds.shapes.world import belongs, check_split, nouns
+from bottega.worlds.shapes.world import SMALLEST, belongs, nouns
 
 DIRECTIONS = {"right": (1.0, 0.0), "left": (-1.0, 0.0), "down": (0.0, 1.0), "up": (0.0, -1.0)}
 SPEEDS = {"slowly": 0.2, "fast": 0.45}  # way through the whole clip, as a share of the picture's side
@@ -86,23 +87,18 @@ class MovingShapesWorld:
 
     def __post_init__(self) -> None:
         check_split(self.split)
-        if not 24 <= self.size <= 512:
-            raise RequestError.of("size", self.size, "between 24 and 512 px")
+        check_size(self.size, SMALLEST)
         if not 4 <= self.frames <= 256:
             raise RequestError.of("frames", self.frames, "between 4 and 256")
-        for name, share in (("pans", self.pans), ("cuts", self.cuts)):
-            if not 0 <= share <= 1:
-                raise RequestError.of(name, share, "a share between 0 and 1")
-        if self.length < 1:
-            raise RequestError.of("length", self.length, "at least 1")
+        check_share("pans", self.pans)
+        check_share("cuts", self.cuts)
+        check_length(self.length)
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> Clip:
-        if not 0 <= index < self.length:
-            raise IndexError(f"index {index} is outside 0 to {self.length - 1}")
-        return self.sample(index)
+        return self.sample(within(index, self.length))
 
     def sample(self, index: int) -> Clip:
         """The clip at any index from 0."""

@@ -9,15 +9,15 @@ from functools import lru_cache
 
 import numpy as np
 
-from bottega.errors import RequestError
 from bottega.worlds.dice import Dice
 from bottega.worlds.english import NUMBERS, plural
 from bottega.worlds.pixels import WHITE
 from bottega.worlds.sample import Color, Question, Sample
 from bottega.worlds.scenes import CORNER, OVERLAPPING, PAIRS, SEVERAL, SIZES, Group, Kind, Noun, make_scene, several
+from bottega.worlds.settings import check_length, check_size, check_split, within
 from bottega.worlds.shapes.drawing import COLORS, SHAPES, tile
 
-SPLITS = ("train", "heldout", "all")
+SMALLEST = 24  # px, side of the smallest pictures in which shapes can be told apart
 ONE = Kind(layout=several, counts=((1,),), weight=0.2)
 KINDS = (ONE, CORNER, PAIRS, SEVERAL, SIZES, OVERLAPPING)
 
@@ -42,18 +42,14 @@ class ShapesWorld:
 
     def __post_init__(self) -> None:
         check_split(self.split)
-        if not 24 <= self.size <= 512:
-            raise RequestError.of("size", self.size, "between 24 and 512 px")
-        if self.length < 1:
-            raise RequestError.of("length", self.length, "at least 1")
+        check_size(self.size, SMALLEST)
+        check_length(self.length)
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> Sample:
-        if not 0 <= index < self.length:
-            raise IndexError(f"index {index} is outside 0 to {self.length - 1}")
-        return self.sample(index)
+        return self.sample(within(index, self.length))
 
     def sample(self, index: int) -> Sample:
         """The sample at any index from 0."""
@@ -68,12 +64,6 @@ class ShapesWorld:
     def batch(self, indices: Sequence[int]) -> list[Sample]:
         """The samples at these indices."""
         return [self.sample(index) for index in indices]
-
-
-def check_split(split: str) -> None:
-    """Raises `RequestError` for an unknown split."""
-    if split not in SPLITS:
-        raise RequestError.of("split", split, f"one of {', '.join(SPLITS)}")
 
 
 @lru_cache(maxsize=1)
