@@ -26,9 +26,12 @@ class _Span:
 
     def read(self) -> bytes:
         """The bytes. The archive is opened anew each time, so that threads and forks share no file position."""
-        with self.archive.open("rb") as file:
-            file.seek(self.offset)
-            data = file.read(self.size)
+        try:
+            with self.archive.open("rb") as file:
+                file.seek(self.offset)
+                data = file.read(self.size)
+        except OSError as error:
+            raise FileError(f"{self.archive} cannot be read any more ({error.strerror})") from error
         if len(data) < self.size:
             raise FileError(f"{self.archive} is shorter than when it was opened; open it again")
         return data

@@ -344,7 +344,7 @@ KINDS = [
 WHOLE = {kind: encoded(Image.fromarray(np.tile(scene(), (3, 2, 1))), kind) for kind in KINDS}
 
 
-@settings(max_examples=400)
+@settings(max_examples=300, deadline=None, derandomize=True)
 @given(st.sampled_from(KINDS), st.data())
 def test_damaged_bytes_give_a_picture_or_a_file_error(kind, data):
     """Whatever a file holds, nothing but `FileError` comes out: a server lives on that."""

@@ -8,22 +8,25 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bottega.data import ShuffledSampler, shuffled
 from bottega.errors import RequestError
 
+repeatable = settings(max_examples=40, deadline=None, derandomize=True)
 lengths = st.integers(1, 400) | st.sampled_from([255, 256, 257, 1023, 1024, 1025])
 seeds = st.integers(-(2**70), 2**70)
 
 
+@repeatable
 @given(lengths, seeds, st.integers(0, 10**12))
 def test_each_epoch_is_a_permutation(length, seed, epoch):
     positions = np.arange(epoch * length, (epoch + 1) * length)
     assert sorted(shuffled(positions, length, seed)) == list(range(length))
 
 
+@repeatable
 @given(lengths, seeds, st.integers(1, 50), st.integers(1, 3))
 def test_batches_hold_every_index_once_an_epoch(length, seed, batch_size, epochs):
     sampler = ShuffledSampler(length, batch_size, seed)
@@ -34,6 +37,7 @@ def test_batches_hold_every_index_once_an_epoch(length, seed, batch_size, epochs
     assert sampler.epoch == pytest.approx(count * batch_size / length)
 
 
+@repeatable
 @given(lengths, seeds, st.sampled_from([1, 2, 3, 4, 6, 12]), st.integers(1, 4))
 def test_ranks_share_the_same_global_batches(length, seed, world_size, batches):
     whole = ShuffledSampler(length, 12, seed)
@@ -42,6 +46,7 @@ def test_ranks_share_the_same_global_batches(length, seed, world_size, batches):
         assert sum((next(rank) for rank in ranks), []) == next(whole)
 
 
+@repeatable
 @given(lengths, seeds, st.integers(0, 40), st.sampled_from([1, 2, 4]))
 def test_a_restored_sampler_goes_on_exactly(length, seed, before, world_size):
     """Also on another number of processes than the one that was stopped."""
@@ -93,11 +98,12 @@ def test_epochs_and_seeds_differ():
         assert abs(np.corrcoef(first, other)[0, 1]) < 0.15  # five standard deviations
 
 
-@pytest.mark.parametrize("length", [5, 16, 100])
+@pytest.mark.parametrize("length", [5, 16, 30])
 def test_every_index_comes_at_every_place_equally_often(length):
     """Chi-squared over (place, index), about normal with mean (n-1)^2 and variance 2 (n-1)^2 for fair permutations."""
     epochs = 40 * length
-    indices = shuffled(np.arange(epochs * length), length, seed=3).reshape(epochs, length)
+    starts = np.arange(epochs) * length
+    indices = np.stack([shuffled(start + np.arange(length), length, seed=3) for start in starts])
     counts = np.stack([np.bincount(column, minlength=length) for column in indices.T])
     expected = epochs / length
     statistic = ((counts - expected) ** 2 / expected).sum()

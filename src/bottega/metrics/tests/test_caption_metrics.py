@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bottega.errors import RequestError
@@ -22,6 +22,7 @@ def test_words_of_any_script_count():
     assert keyword_overlap("красное яблоко", "Красное дерево") == 1 / 3
 
 
+@settings(max_examples=50, deadline=None, derandomize=True)
 @given(st.text(), st.text())
 def test_overlap_is_symmetric_and_an_exact_match_overlaps_fully(a, b):
     assert keyword_overlap(a, b) == keyword_overlap(b, a)
@@ -42,6 +43,7 @@ def agreement(made, conditions):
     return sum(a == b for a, b in zip(made, conditions, strict=True)) / len(made)
 
 
+@settings(max_examples=50, deadline=None, derandomize=True)
 @given(st.integers(2, 60), st.integers(0, 10**6))
 def test_no_sample_keeps_its_own_condition_in_the_control(count, seed):
     measured = with_control(agreement, range(count), range(count), shuffles=3, seed=seed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from beartype import beartype
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from jaxtyping import jaxtyped
 
@@ -30,6 +30,7 @@ def inside(point: torch.Tensor, points: torch.Tensor, k: int) -> list[bool]:
     return [float((point - points[i]).norm()) <= radius(points, i, k) for i in range(len(points))]
 
 
+@settings(max_examples=20, deadline=None, derandomize=True)
 @given(st.integers(0, 10**6), st.integers(1, 3), st.integers(5, 14), st.integers(5, 14))
 def test_precision_recall_density_coverage_equal_their_definitions(seed, k, real_rows, fake_rows):
     real = gaussian(real_rows, 3, seed)
@@ -96,6 +97,7 @@ def test_retrieval_finds_rows_within_k():
     assert figures == [0.5, 0.75, 1, 1]
 
 
+@settings(max_examples=20, deadline=None, derandomize=True)
 @given(st.integers(0, 10**6), st.integers(1, 8))
 def test_retrieval_equals_sorting(seed, k):
     queries, gallery = gaussian(10, 3, seed), gaussian(8, 3, seed + 1)
