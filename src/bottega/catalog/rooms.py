@@ -10,10 +10,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bottega.errors import RequestError
 from bottega.room import Card, Preset, System
+
+if TYPE_CHECKING:
+    from bottega.catalog.ready import Ready
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,6 +93,10 @@ class Catalog:
             bundled=system.bundled,
             verbs=tuple(system.verbs()),
         )
+
+    def load(self, system_id: str) -> Ready:
+        """A system with its bundled weights; `bottega.catalog.load` takes others."""
+        return importlib.import_module("bottega.catalog.ready").load(self, system_id)
 
     def preset(self, system_id: str, name: str) -> Preset[Any]:
         """A size of a system.

@@ -21,6 +21,15 @@ from bottega.errors import RequestError
 
 Kind = TypeVar("Kind")
 INPUTS = "inputs"
+_REWORDED = (
+    (
+        r"Error parsing (\S+): invalid literal for int\(\) with base 10: (.+)",
+        r"\1 is \2, but it must be a whole number",
+    ),
+    (r"Error parsing (\S+): could not convert string to float: (.+)", r"\1 is \2, but it must be a number"),
+    (r"invalid choice (.+) for argument '(\S+)'\. Expected one of \((.+?),?\)", r"\2 is \1, but it must be one of \3"),
+    (r"Missing value for argument '(.+)'\. Expected .*", r"\1 needs a value"),
+)
 
 
 def parse(kind: type[Kind], arguments: Sequence[str], program: str, description: str | None = None) -> Kind:
@@ -98,7 +107,7 @@ def _columns(kind: type) -> list[tuple[str, Any, Any]]:
     columns = []
     for field in dataclasses.fields(kind):
         hint = Annotated[hints[field.name], arg(help=" ".join(helps.get(field.name, "").split()))]
-        annotation = Positional[hint] if field.name == INPUTS else hint
+        annotation = Positional[Annotated[hint, arg(metavar="INPUT")]] if field.name == INPUTS else hint
         default = dataclasses.field(default=field.default, default_factory=field.default_factory)  # type: ignore[call-overload]
         columns.append((field.name, annotation, default))
     return columns
@@ -118,20 +127,11 @@ def _reason(said: str, kind: type, arguments: Sequence[str], program: str) -> st
     unknown = _unknown_option(kind, arguments) if reason.startswith("Unrecognized") else None
     if unknown is not None:
         return f"{program} has no option {unknown}; {nearest(unknown, _options(kind))}"
-    reason = re.sub(
-        r"Error parsing (\S+): invalid literal for int\(\) with base 10: (.+)",
-        r"\1 is \2, but it must be a whole number",
-        reason,
-    )  # noqa: E501
-    reason = re.sub(
-        r"Error parsing (\S+): could not convert string to float: (.+)", r"\1 is \2, but it must be a number", reason
-    )  # noqa: E501
-    reason = re.sub(
-        r"invalid choice (.+) for argument '(\S+)'\. Expected one of \((.+?),?\)",
-        r"\2 is \1, but it must be one of \3",
-        reason,
-    )  # noqa: E501
-    reason = re.sub(r"Missing value for argument '(.+)'\. Expected .*", r"\1 needs a value", reason)
+    if reason.startswith("Unrecognized") and INPUTS in {field.name for field in dataclasses.fields(kind)}:
+        stray = reason.partition(": ")[2]
+        return f"{stray!r} stands apart from the other inputs; put all inputs together, before the options"
+    for pattern, words in _REWORDED:
+        reason = re.sub(pattern, words, reason)
     return f"{reason[:1].lower()}{reason[1:]}; see `{program} --help`"
 
 

@@ -33,6 +33,8 @@ def bytes_text(count: float) -> str:
 
 def time_text(seconds: float) -> str:
     """A time such as 3 min 20 s."""
+    if seconds < 0.01:
+        return "under 0.01 s"
     if seconds < 60:
         return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -1,0 +1,224 @@
+"""What a run or a training will cost, before it starts.
+
+Method. The real code runs once on *fake* tensors (torch's FakeTensorMode): they have shapes and no values, so that no
+memory is taken and no arithmetic is done. Every operation passes two counters: torch's FLOP counter (matrix products,
+convolutions and attention, which are nearly all of the arithmetic), and one that adds up the bytes of all tensors that
+are alive, whose largest value is the memory. Time is FLOPs by the rate of a large matrix product measured on this
+machine, which is a lower bound: small layers reach a half to a fifth of it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+
+from bottega.catalog.cases import cases
+from bottega.catalog.rooms import Catalog
+from bottega.errors import BottegaError, RequestError
+from bottega.room import Stage, silent
+from bottega.training import OwnOptimizers, Recipe, TrainState, adamw
+
+RATE_SIZE = 1024
+ATEN = torch.ops.aten
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """A forecast.
+
+    Args:
+        what: What is forecast: a mode's name, or a stage's.
+        parameters: Numbers in the model.
+        weights_bytes: Of the parameters.
+        peak_bytes: The most that all tensors take at once: weights, gradients, optimizer, activations.
+        flops: Arithmetic of one run, or of one update.
+        repeats: How many of those there are: 1, or the updates of the stage.
+        disk_bytes: What the checkpoints take at most; 0 for a run.
+        complete: Whether the whole work was counted; false when it stopped early at a value that fakes do not have.
+    """
+
+    what: str
+    parameters: int
+    weights_bytes: int
+    peak_bytes: int
+    flops: int
+    repeats: int
+    disk_bytes: int
+    complete: bool
+
+    def seconds(self, rate: float) -> float:
+        """The least time at so many FLOP/s."""
+        return self.flops * self.repeats / rate
+
+
+class LiveBytes(TorchDispatchMode):
+    """Adds up the bytes of the tensors that operations make, for as long as they live."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self._known: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def add(self, tensor: Tensor) -> None:
+        """Counts a tensor's memory once, until it is freed."""
+        storage = tensor.untyped_storage()
+        if storage in self._known:
+            return
+        self._known.add(storage)
+        size = storage.nbytes()
+        self.now += size
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self._free, size)
+
+    def _free(self, size: int) -> None:
+        self.now -= size
+
+    def __torch_dispatch__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(made):
+            if isinstance(leaf, Tensor):
+                self.add(leaf)
+        return made
+
+
+def plan_run(catalog: Catalog, system_id: str, preset: str) -> list[Plan]:
+    """A forecast for each mode of a system, at its default settings."""
+    system = catalog.get(system_id)
+    config = catalog.preset(system_id, preset).config
+    plans = []
+    for case in cases(system, ("red apple",), Path("picture.png")):
+        if case.reads == "picture":
+            continue  # there is no picture yet; modes that read one cost about the same
+
+        def work(model: nn.Module, request: object = case.request) -> None:
+            system.infer(model.eval(), request, silent)
+
+        plans.append(_count(lambda: system.build(config), work, case.title))
+    return plans
+
+
+def plan_train(
+    catalog: Catalog, system_id: str, preset: str, stages: tuple[Stage, ...], data: str | None
+) -> list[Plan]:
+    """A forecast for each stage of a training."""
+    system = catalog.get(system_id)
+    config = catalog.preset(system_id, preset).config
+    if system.open_source is None:
+        raise RequestError(f"{system_id} cannot open training data")
+    source = system.open_source(data)
+    plans = []
+    for stage in stages:
+        state_bytes = 0
+
+        def work(model: nn.Module, stage: Stage = stage) -> None:
+            nonlocal state_bytes
+            recipe = stage.recipe(model, source)
+            state_bytes = _update(recipe, stage)
+
+        counted = _count(lambda: system.build(config), work, stage.name)
+        copies = stage.settings.keep + 1  # the newest is written before the oldest goes
+        plans.append(_with_training(counted, stage.settings.steps, state_bytes * copies))
+    return plans
+
+
+def _with_training(plan: Plan, steps: int, disk_bytes: int) -> Plan:
+    return Plan(
+        what=plan.what,
+        parameters=plan.parameters,
+        weights_bytes=plan.weights_bytes,
+        peak_bytes=plan.peak_bytes,
+        flops=plan.flops,
+        repeats=steps,
+        disk_bytes=disk_bytes + plan.weights_bytes,
+        complete=plan.complete,
+    )
+
+
+def _update(recipe: Recipe, stage: Stage) -> int:
+    """One update of a recipe; returns the bytes of a checkpoint (weights, average, two moments)."""
+    settings = stage.settings
+    if isinstance(recipe, OwnOptimizers):
+        optimizers = recipe.optimizers(settings)
+    else:
+        optimizers = {"main": adamw(recipe.parameter_groups(settings), settings)}
+    recipe.model.train()
+    state = TrainState(
+        model=recipe.model, ema=None, optimizers=optimizers, step=0, generator=torch.Generator(), settings=settings
+    )
+    weights = sum(p.numel() * p.element_size() for p in recipe.model.parameters())
+    trained = sum(p.numel() * p.element_size() for p in recipe.model.parameters() if p.requires_grad)
+    indices = [index % len(recipe) for index in range(settings.batch_size)]
+    recipe.step(state, recipe.batch(indices, torch.Generator().manual_seed(0)))
+    return weights + 2 * trained + (trained if settings.ema_decay is not None else 0)
+
+
+def _count(build: Callable[[], nn.Module], work: Callable[[nn.Module], None], what: str) -> Plan:
+    """Runs the work on fake tensors under both counters.
+
+    Work on fakes ends early where Python asks for a value (a picture's pixels, a word's number). That is the end of a run
+    that makes pictures, and the middle of one that writes words; `complete` says which.
+    """
+    live, flops = LiveBytes(), FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION)
+    with FakeTensorMode(allow_non_fake_inputs=True), live, flops:
+        model = build()
+        complete = True
+        try:
+            work(model)
+        except (BottegaError, RuntimeError, TypeError, ValueError, NotImplementedError):
+            complete = False
+        parameters = list(model.parameters())
+    return Plan(
+        what=what,
+        parameters=sum(p.numel() for p in parameters),
+        weights_bytes=sum(p.numel() * p.element_size() for p in parameters),
+        peak_bytes=live.peak,
+        flops=flops.get_total_flops(),
+        repeats=1,
+        disk_bytes=0,
+        complete=complete,
+    )
+
+
+def _attention(query: Any, key: Any, value: Any, *rest: Any, out_shape: Any = None, **options: Any) -> int:
+    return sdpa_flop_count(query, key, value)
+
+
+def _attention_backward(
+    grad: Any, query: Any, key: Any, value: Any, *rest: Any, out_shape: Any = None, **options: Any
+) -> int:
+    return sdpa_backward_flop_count(grad, query, key, value)
+
+
+_CPU_ATTENTION = {
+    ATEN._scaled_dot_product_flash_attention_for_cpu: _attention,
+    ATEN._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+}
+
+
+def matmul_rate(device: str, dtype: torch.dtype, seconds: float = 0.2) -> float:
+    """FLOP/s of a product of two square matrices of 1024, measured for a fraction of a second."""
+    left = torch.ones(RATE_SIZE, RATE_SIZE, device=device, dtype=dtype)
+    right = torch.ones(RATE_SIZE, RATE_SIZE, device=device, dtype=dtype)
+    best = math.inf
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or best == math.inf:
+        start = time.perf_counter()
+        torch.mm(left, right)
+        if device.startswith("cuda"):
+            torch.cuda.synchronize(device)
+        best = min(best, time.perf_counter() - start)
+    return 2 * RATE_SIZE**3 / best
