@@ -27,12 +27,13 @@ class Tensorboard:
 
     Args:
         folder: Where the event files go.
+        start: Steps done before; later figures of an earlier, killed run are hidden.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, start: int = 0) -> None:
         from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - an extra that may not be installed
 
-        self._writer = SummaryWriter(str(folder))
+        self._writer = SummaryWriter(str(folder), purge_step=start + 1)
 
     @staticmethod
     def installed() -> bool:
@@ -70,7 +71,9 @@ class Journal:
         self._world = world
         self._rate = math.nan
         self._pending: list[dict[str, Tensor]] = []
-        self._tensorboard = Tensorboard(folder / "tensorboard") if world.writes and Tensorboard.installed() else None
+        self._tensorboard = None
+        if world.writes and Tensorboard.installed():
+            self._tensorboard = Tensorboard(folder / "tensorboard", start)
         if world.writes:
             self._forget_after(start)
 

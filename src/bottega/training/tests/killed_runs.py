@@ -1,45 +1,44 @@
 """Kills training runs with SIGKILL at random moments and prints what came of it, as JSON.
 
 Run as a program: it imports everything once and forks, so that a run starts in milliseconds. The moment is a random
-delay after the first step of a run, which falls into steps, into writing, and into removing old checkpoints.
+number of steps and a random part of a step later, which falls into steps, into writing, and into removing old
+checkpoints; "torn" counts the kills that left a half-written checkpoint.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import random
-import select
 import signal
 import sys
+import time
 import traceback
 from pathlib import Path
 
 import torch
 from training_toys import Regression, digests
 
-from bottega.training import Cosine, FitSettings, TrainProgress, fit, list_checkpoints
+from bottega.training import Cosine, FitSettings, Tensorboard, TrainProgress, fit, list_checkpoints
 
-KILLS = 24
+KILLS = 22
 SETTINGS = FitSettings(
-    steps=400, batch_size=8, learning_rate=1e-2, schedule=Cosine(), ema_decay=0.9, save_every=2, log_every=5
+    steps=200, batch_size=8, learning_rate=1e-2, schedule=Cosine(), ema_decay=0.9, save_every=2, log_every=5
 )
 
 
 def run(out: Path, speaks: int) -> None:
-    """One run in this process; writes a byte after the first step."""
+    """One run in this process; writes a byte after every step."""
 
     def report(progress: TrainProgress) -> None:
-        if not told:
-            told.append(progress.step)
-            os.write(speaks, b"1")
+        os.write(speaks, b"1")
 
-    told: list[int] = []
     fit(Regression(), SETTINGS, out, report=report)
 
 
-def forked(out: Path, delay: float | None) -> bool:
-    """Runs in a child and kills it `delay` seconds after its first step (None: never); whether it was killed."""
+def forked(out: Path, steps: int, delay: float) -> bool:
+    """Runs in a child and kills it `delay` seconds after so many steps; whether it was killed before its end."""
     hears, speaks = os.pipe()
     child = os.fork()
     if child == 0:
@@ -52,9 +51,11 @@ def forked(out: Path, delay: float | None) -> bool:
         finally:
             os._exit(status)
     os.close(speaks)
-    os.read(hears, 1)  # empty if the child ended without a step
-    if delay is not None:
-        select.select([hears], [], [], delay)  # the other end closes when the child ends
+    heard = 0
+    while heard < steps and os.read(hears, 1):  # nothing more to read: the child has ended
+        heard += 1
+    if heard == steps:
+        time.sleep(delay)
         os.kill(child, signal.SIGKILL)
     os.close(hears)
     _, status = os.waitpid(child, 0)
@@ -65,20 +66,23 @@ def forked(out: Path, delay: float | None) -> bool:
 
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
+    importlib.import_module("torch._dynamo")  # what a run imports late: here once, not in every child
+    if Tensorboard.installed():
+        importlib.import_module("torch.utils.tensorboard")
     moments = random.Random(11)
-    forked(folder / "whole", None)
+    forked(folder / "whole", SETTINGS.steps + 1, 0)
     expected = digests(list_checkpoints(folder / "whole")[-1])
-    kills = resumed = runs = 0
+    kills = torn = runs = 0
     equal = True
     while kills < KILLS:
         out = folder / f"killed-{runs}"
         runs += 1
-        while kills < KILLS and forked(out, moments.uniform(0.0, 0.15)):
+        while kills < KILLS and forked(out, moments.randint(3, 16), moments.uniform(0, 0.005)):
             kills += 1
-            resumed += bool(list_checkpoints(out))
-        forked(out, None)
+            torn += bool(list(out.glob(".step-*.tmp")))
+        forked(out, SETTINGS.steps + 1, 0)
         equal = equal and digests(list_checkpoints(out)[-1]) == expected
-    print(json.dumps({"kills": kills, "resumed": resumed, "runs": runs, "equal": equal}))
+    print(json.dumps({"kills": kills, "torn": torn, "runs": runs, "equal": equal}))
 
 
 if __name__ == "__main__":
