@@ -43,6 +43,19 @@ def initial_noise(
     return (noise * path.sigma(float(t))).to(device=device or generator.device, dtype=dtype)
 
 
+class Level(NamedTuple):
+    """A time with its coefficients."""
+
+    t: float
+    alpha: float
+    sigma: float
+
+    @classmethod
+    def of(cls, t: float, path: Path) -> Level:
+        """The level at a time of a path."""
+        return cls(t, path.alpha(t), path.sigma(t))
+
+
 Ask = Callable[[Tensor, float], Tensor]
 Draw = Callable[[Tensor], Tensor]
 
@@ -142,9 +155,10 @@ class Solver(ABC):
         """
         dtype = x.dtype
         x = last_x0 = at_least_float(x)
+        is_half = x.dtype != dtype
 
         def ask(state: Tensor, t: float) -> Tensor:
-            return denoiser(state.to(dtype), t, cond)
+            return denoiser(state.to(dtype) if is_half else state, t, cond)
 
         def draw(state: Tensor) -> Tensor:
             return noise_like(state, generator)
@@ -184,15 +198,13 @@ class Churn:
         if not 0 < self.noise < math.inf:
             raise RequestError.of("churn noise", self.noise, "above 0 and finite")
 
-    def lifted(self, t: float, path: Path, steps: int) -> tuple[float, float, float]:
-        """The noisier time to start from, and the factors of the state and of new noise that lead there."""
-        alpha, sigma = path.alpha(t), path.sigma(t)
-        if self.amount == 0.0 or alpha == 0.0 or not self.low <= sigma / alpha <= self.high:
-            return t, 1.0, 0.0
+    def lifted(self, start: Level, path: Path, steps: int) -> tuple[Level, float, float]:
+        """The noisier level to start from, and the factors of the state and of new noise that lead there."""
+        if self.amount == 0.0 or start.alpha == 0.0 or not self.low <= start.sigma / start.alpha <= self.high:
+            return start, 1.0, 0.0
         growth = 1.0 + min(self.amount / steps, math.sqrt(2.0) - 1.0)
-        higher = path.time_of_log_snr(-2.0 * math.log(sigma / alpha * growth))
-        lift = path.alpha(higher) / alpha
-        return higher, lift, self.noise * math.sqrt(max(path.sigma(higher) ** 2 - (lift * sigma) ** 2, 0.0))
+        higher = Level.of(path.time_of_log_snr(-2.0 * math.log(start.sigma / start.alpha * growth)), path)
+        return higher, higher.alpha / start.alpha, self.noise * _forward_std(higher, start)
 
 
 @final
@@ -213,10 +225,10 @@ class Ddim(Solver):
     def plan(self, times: Sequence[float], path: Path) -> Sequence[Step]:
         """x_s = alpha_s x0 + sqrt(sigma_s^2 - c^2) eps + c noise, where eps = (x_t - alpha_t x0) / sigma_t."""
         steps = []
-        for t, s in _falling(times):
-            c = self.eta * _posterior_std(t, s, path)
-            a = math.sqrt(max(path.sigma(s) ** 2 - c**2, 0.0)) / path.sigma(t)
-            steps.append(LinearStep(t, a, path.alpha(s) - a * path.alpha(t), c))
+        for t, s in _falling(times, path):
+            c = self.eta * _posterior_std(t, s)
+            a = math.sqrt(max(s.sigma**2 - c**2, 0.0)) / t.sigma
+            steps.append(LinearStep(t.t, a, s.alpha - a * t.alpha, c))
         return steps
 
 
@@ -235,13 +247,12 @@ class Ddpm(Solver):
     def plan(self, times: Sequence[float], path: Path) -> Sequence[Step]:
         """x_s = (r sigma_s^2 x_t + alpha_s forward x0) / sigma_t^2 + c noise, where r = alpha_t / alpha_s."""
         steps = []
-        for t, s in _falling(times):
-            forward = _forward_std(t, s, path)
-            a = path.alpha(t) / path.alpha(s) * (path.sigma(s) / path.sigma(t)) ** 2
-            b = path.alpha(s) * (forward / path.sigma(t)) ** 2
-            noisy_end = path.sigma(s) > 0.0
-            c = forward if self.large_variance and noisy_end else _posterior_std(t, s, path)
-            steps.append(LinearStep(t, a, b, c))
+        for t, s in _falling(times, path):
+            forward = _forward_std(t, s)
+            a = t.alpha / s.alpha * (s.sigma / t.sigma) ** 2
+            b = s.alpha * (forward / t.sigma) ** 2
+            c = forward if self.large_variance and s.sigma > 0.0 else _posterior_std(t, s)
+            steps.append(LinearStep(t.t, a, b, c))
         return steps
 
 
@@ -258,10 +269,10 @@ class DdimInversion(Solver):
     def plan(self, times: Sequence[float], path: Path) -> Sequence[Step]:
         """x_t = r x_s + (sigma_t - r sigma_s) eps, r = alpha_t / alpha_s, eps = (x_s - alpha_t x0) / sigma_t."""
         steps = []
-        for t, s in _falling(times[::-1], "rising"):
-            ratio = path.alpha(t) / path.alpha(s)
-            gain = 1.0 - ratio * path.sigma(s) / path.sigma(t)
-            steps.append(LinearStep(t, ratio + gain, -gain * path.alpha(t)))
+        for t, s in _falling(times[::-1], path, "rising"):
+            ratio = t.alpha / s.alpha
+            gain = 1.0 - ratio * s.sigma / t.sigma
+            steps.append(LinearStep(t.t, ratio + gain, -gain * t.alpha))
         return steps[::-1]
 
 
@@ -314,62 +325,62 @@ class DpmSolverPp2m(Solver):
     def plan(self, times: Sequence[float], path: Path) -> Sequence[Step]:
         """x_s = (sigma_s / sigma_t) x_t - alpha_s (e^-h - 1) ((1 + h / 2 h') x0 - (h / 2 h') last x0)."""
         steps = []
-        pairs = _falling(times)
-        half_log_snr = [0.5 * path.log_snr(t) if path.sigma(t) > 0 else math.inf for t in times]
-        for i, (t, s) in enumerate(pairs):
-            a = path.sigma(s) / path.sigma(t)
-            gain = path.alpha(s) - a * path.alpha(t)
-            h = half_log_snr[i + 1] - half_log_snr[i]
-            lower_last = self.lower_order_final and len(pairs) < _FEW_STEPS and i == len(pairs) - 1
-            first_order = i == 0 or lower_last or math.isinf(h)
-            part = 0.0 if first_order else 0.5 * h / (half_log_snr[i] - half_log_snr[i - 1])
-            steps.append(LinearStep(t, a, gain * (1.0 + part), 0.0, -gain * part))
+        pairs = _falling(times, path)
+        last_h = math.inf
+        for number, (t, s) in enumerate(pairs, 1):
+            a = s.sigma / t.sigma
+            gain = s.alpha - a * t.alpha
+            h = math.log(s.alpha / (a * t.alpha)) if a * t.alpha > 0.0 else math.inf
+            lower_last = self.lower_order_final and len(pairs) < _FEW_STEPS and number == len(pairs)
+            part = 0.0 if lower_last or math.isinf(h) else 0.5 * h / last_h
+            steps.append(LinearStep(t.t, a, gain * (1.0 + part), 0.0, -gain * part))
+            last_h = h
         return steps
 
 
 _FEW_STEPS = 15
 
 
-def _falling(times: Sequence[float], direction: str = "falling") -> list[tuple[float, float]]:
-    """Each time with the next, checked."""
-    pairs = list(pairwise(times))
-    if not pairs or not all(t > s for t, s in pairs):
+def _falling(times: Sequence[float], path: Path, direction: str = "falling") -> list[tuple[Level, Level]]:
+    """The level at each time with that at the next, checked."""
+    if len(times) < 2 or not all(t > s for t, s in pairwise(times)):
         raise RequestError.of("times", tuple(times)[:8], f"at least two strictly {direction} numbers")
-    return pairs
+    return list(pairwise(Level.of(t, path) for t in times))
 
 
-def _forward_std(t: float, s: float, path: Path) -> float:
+def _forward_std(t: Level, s: Level) -> float:
     """Standard deviation of q(x_t | x_s) for s before t."""
-    return math.sqrt(max(path.sigma(t) ** 2 - (path.alpha(t) / path.alpha(s) * path.sigma(s)) ** 2, 0.0))
+    return math.sqrt(max(t.sigma**2 - (t.alpha / s.alpha * s.sigma) ** 2, 0.0))
 
 
-def _posterior_std(t: float, s: float, path: Path) -> float:
+def _posterior_std(t: Level, s: Level) -> float:
     """Standard deviation of q(x_s | x_t, x0) for s before t."""
-    return _forward_std(t, s, path) * path.sigma(s) / path.sigma(t)
+    return _forward_std(t, s) * s.sigma / t.sigma
 
 
 def _churned(
-    times: Sequence[float], path: Path, churn: Churn, make: Callable[[float, float, Path], LinearStep | HeunStep]
+    times: Sequence[float], path: Path, churn: Churn, make: Callable[[Level, Level, Path], LinearStep | HeunStep]
 ) -> list[Step]:
     steps: list[Step] = []
-    for start, end in _falling(times):
+    for start, end in _falling(times, path):
         t, lift, spread = churn.lifted(start, path, len(times) - 1)
         step = make(t, end, path)
         steps.append(ChurnedStep(lift, spread, step) if spread else step)
     return steps
 
 
-def _euler_step(t: float, s: float, path: Path) -> LinearStep:
-    level_t, level_s = path.sigma(t) / path.scale(t), path.sigma(s) / path.scale(s)
-    ratio = level_s / level_t
-    return LinearStep(t, path.scale(s) / path.scale(t) * ratio, path.scale(s) * (1.0 - ratio))
+def _euler_step(t: Level, s: Level, path: Path) -> LinearStep:
+    scale_t, scale_s = path.scale(t.t), path.scale(s.t)
+    ratio = (s.sigma / scale_s) / (t.sigma / scale_t)
+    return LinearStep(t.t, scale_s / scale_t * ratio, scale_s * (1.0 - ratio))
 
 
-def _heun_step(t: float, s: float, path: Path) -> LinearStep | HeunStep:
+def _heun_step(t: Level, s: Level, path: Path) -> LinearStep | HeunStep:
     euler = _euler_step(t, s, path)
-    level_t, level_s = path.sigma(t) / path.scale(t), path.sigma(s) / path.scale(s)
-    if level_s == 0.0:
+    if s.sigma == 0.0:
         return euler
-    half, scale = 0.5 * (level_s - level_t), path.scale(s)
-    a, b = scale / path.scale(t) * (1.0 + half / level_t), -scale * half / level_t
-    return HeunStep(euler, s, a, b, half / level_s, -scale * half / level_s)
+    scale_t, scale_s = path.scale(t.t), path.scale(s.t)
+    level_t, level_s = t.sigma / scale_t, s.sigma / scale_s
+    half = 0.5 * (level_s - level_t)
+    a, b = scale_s / scale_t * (1.0 + half / level_t), -scale_s * half / level_t
+    return HeunStep(euler, s.t, a, b, half / level_s, -scale_s * half / level_s)
