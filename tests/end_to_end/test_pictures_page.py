@@ -58,7 +58,7 @@ def look(page: Page, tmp_path: Path) -> Callable[[str], None]:
     folder = Path(os.environ.get("BOTTEGA_SCREENSHOTS", tmp_path))
 
     def save(name: str) -> None:
-        page.screenshot(path=folder / f"{name}.png", full_page=True)
+        page.screenshot(path=folder / f"{name}.png")
 
     return save
 
@@ -151,9 +151,9 @@ def test_a_dropped_picture_gets_words_and_variations(page: Page, look: Callable[
     Image.fromarray(np.full((90, 160, 3), (230, 20, 20), np.uint8)).save(picture)
     _drop(page, picture)
     expect(page.get_by_role("img", name="my red wall.png")).to_be_visible()
-    page.get_by_role("button", name="Words for it").click()
+    page.get_by_role("button", name="Words for it", exact=True).click()
     expect(page.locator(".item-words")).to_have_text("red")
-    page.get_by_role("button", name="Variations of it").click()
+    page.get_by_role("button", name="Variations of it", exact=True).click()
     expect(page.locator(".item")).to_have_count(2)
     expect(page.locator(".item").first.locator(".item-pictures img")).to_be_visible()
     look("5-dropped")
@@ -230,7 +230,9 @@ def test_nothing_is_cut_off_on_a_narrow_screen(page: Page, look: Callable[[str],
     _make(page, "red\na very long prompt about a cat with a hat that sat on a mat", steps=3, count=4)
     expect(page.locator(".item")).to_have_count(1)
     assert page.evaluate("document.documentElement.scrollWidth") == 360
-    look(f"8-narrow-{scheme}")
+    look(f"8-narrow-{scheme}-desk")
+    page.locator(".item-title").scroll_into_view_if_needed()
+    look(f"8-narrow-{scheme}-gallery")
     page.set_viewport_size({"width": 1360, "height": 900})
     look(f"9-wide-{scheme}")
 

@@ -21,6 +21,7 @@ from bottega.studio.workshop import Catalog
 PORT: Final = 7420
 PORTS_TRIED: Final = 20
 SECONDS_TO_SAY_GOODBYE: Final = 2
+SECONDS_KEPT_OPEN: Final = 60
 
 
 def serve(
@@ -68,6 +69,7 @@ def serve(
         log_level="warning",
         server_header=False,
         proxy_headers=False,
+        timeout_keep_alive=SECONDS_KEPT_OPEN,
         timeout_graceful_shutdown=SECONDS_TO_SAY_GOODBYE,
     )
     uvicorn.Server(config).run(sockets=[listening])

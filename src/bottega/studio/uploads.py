@@ -42,7 +42,10 @@ class Uploads:
         """
         name = _clean(name)
         _check_header(data, name)
-        picture = Image.fromarray(read_picture(data, max_pixels=limits.UPLOAD_PIXELS))
+        try:
+            picture = Image.fromarray(read_picture(data, max_pixels=limits.UPLOAD_PIXELS))
+        except FileError as error:
+            raise FileError(str(error).replace(f"the picture of {len(data)} bytes", name)) from error
         picture.thumbnail((limits.KEPT_SIDE, limits.KEPT_SIDE), Image.Resampling.LANCZOS)
         upload = Upload(id=secrets.token_hex(8), name=name, width=picture.width, height=picture.height)
         picture.save(self._path(upload.id), "PNG", compress_level=3)

@@ -271,7 +271,8 @@ def _check_kinds(request: type, settings: Mapping[str, Setting], sources: tuple[
     """Refuses a text where the mode opens files, so that no text from the network is ever opened as a path."""
     mode = next((field for field in forms.describe(request) if field.name == forms.MODE), None)
     value = settings.get(forms.MODE, None if mode is None else mode.default)
-    takes = forms.takes(str(value)) if mode is not None else "text"
+    known = {choice.value: choice.takes for choice in mode.choices} if mode is not None else {}
+    takes = known.get(str(value), "text" if mode is None else "unknown mode")
     texts = [source for source in sources if source.path is None]
     pictures = [source for source in sources if source.path is not None]
     if takes == "picture" and texts:

@@ -97,7 +97,7 @@ class Painter(nn.Module):
             self.letters = nn.EmbeddingBag(config.letters, 6, mode="sum")
 
     def gradient(self, text: str) -> Tensor:
-        letters = torch.tensor([list(text.encode())])
+        letters = torch.tensor([list((text or "nothing").encode())])
         first, last = self.letters(letters).tanh().view(2, 3, 1)
         named = [torch.tensor(COLOURS[word]).float().view(3, 1) for word in text.split() if word in COLOURS]
         ends = [*named, first, last][:2]
