@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
+import functools
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,10 +25,45 @@ SYSTEMS = catalog.systems()
 pytestmark = pytest.mark.parametrize("system_id", SYSTEMS)
 
 
-def tiny(system_id):
-    """A freshly initialised model of the smallest size."""
-    torch.manual_seed(7)
-    return catalog.build(system_id, "tiny")
+@dataclasses.dataclass(frozen=True)
+class Few:
+    """The first samples of a source."""
+
+    source: Any
+    count: int = 16
+
+    def __len__(self):
+        return min(self.count, len(self.source))
+
+    def sample(self, index):
+        return self.source.sample(index)
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory):
+    """A function of an id: the tiny model after two steps of every stage, and what each stage logged and moved."""
+
+    @functools.cache
+    def train(system_id):
+        system = catalog.get(system_id)
+        torch.manual_seed(7)
+        model, losses, moved = catalog.build(system_id, "tiny"), {}, {}
+        source = Few(system.open_source(None)) if system.stages else None
+        for stage in system.stages:
+            before = {name: value.clone() for name, value in model.state_dict().items()}
+            settings = dataclasses.replace(
+                stage.settings, steps=2, batch_size=4, accumulate=1, warmup_steps=0, compile=False, workers=0,
+                log_every=1, save_every=0, preview_every=0,
+            )  # fmt: skip
+            out = tmp_path_factory.mktemp(stage.name)
+            fit(stage.recipe(model, source), settings, out)
+            rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+            losses[stage.name] = [row["loss"] for row in rows if "loss" in row]
+            after = model.state_dict()
+            moved[stage.name] = [name for name, value in before.items() if not torch.equal(value, after[name])]
+        return model.eval(), losses, moved
+
+    return train
 
 
 def assets(system, model):
@@ -90,9 +128,9 @@ def test_request_is_a_frozen_record(system_id):
         setattr(system.tiny_request, dataclasses.fields(system.request)[0].name, None)
 
 
-def test_tiny_infers_and_reports(system_id):
+def test_tiny_infers_and_reports(system_id, workshop):
     system, steps = catalog.get(system_id), []
-    result = system.infer(tiny(system_id).eval(), system.tiny_request, steps.append)
+    result = system.infer(workshop(system_id)[0], system.tiny_request, steps.append)
     assert result.items()
     assert steps, "nothing was reported"
     assert all(1 <= progress.step <= progress.total and progress.stage for progress in steps)
@@ -100,46 +138,35 @@ def test_tiny_infers_and_reports(system_id):
         assert values.dtype.kind not in "fc" or np.isfinite(values).all(), f"{name} is not finite"
 
 
-def test_same_request_gives_the_same_bits(system_id):
-    system, model = catalog.get(system_id), tiny(system_id).eval()
+def test_same_request_gives_the_same_bits(system_id, workshop):
+    system, model = catalog.get(system_id), workshop(system_id)[0]
     first = system.infer(model, system.tiny_request, silent)
     torch.rand(3)  # whatever else happened in between
     assert same(first, system.infer(model, system.tiny_request, silent))
 
 
 # --------------------------------------------------------------------------------------------------------------- train
-def test_stages_train_two_steps(system_id, tmp_path):
-    system = catalog.get(system_id)
-    if not system.stages:
-        assert "train" not in catalog.info(system_id).verbs
-        return
-    model, source = tiny(system_id), system.open_source(None)
-    for stage in system.stages:
-        before = {name: value.clone() for name, value in model.state_dict().items()}
-        recipe = stage.recipe(model, source)
-        settings = dataclasses.replace(
-            stage.settings, steps=2, batch_size=4, accumulate=1, warmup_steps=0, compile=False, workers=0,
-            log_every=1, save_every=0, preview_every=0,
-        )  # fmt: skip
-        fit(recipe, settings, tmp_path / stage.name)
-        rows = [json.loads(line) for line in (tmp_path / stage.name / "log.jsonl").read_text().splitlines()]
-        losses = [row["loss"] for row in rows if "loss" in row]
-        assert len(losses) == 2
-        assert all(math.isfinite(loss) for loss in losses)
-        moved = [name for name, value in model.state_dict().items() if not torch.equal(value, before[name])]
-        assert moved, f"stage {stage.name} moved nothing"
+def test_stages_train_two_steps(system_id, workshop):
+    _, losses, moved = workshop(system_id)
+    stages = [stage.name for stage in catalog.get(system_id).stages]
+    assert list(losses) == stages
+    assert ("train" in catalog.info(system_id).verbs) == bool(stages)
+    for stage in stages:
+        assert len(losses[stage]) == 2
+        assert all(math.isfinite(loss) for loss in losses[stage])
+        assert moved[stage], f"stage {stage} moved nothing"
 
 
 # ------------------------------------------------------------------------------------------------------------- weights
-def test_saved_and_loaded_is_the_same_system(system_id, tmp_path):
-    system, model = catalog.get(system_id), tiny(system_id).eval()
+def test_saved_and_loaded_is_the_same_system(system_id, workshop, tmp_path):
+    system, model = catalog.get(system_id), workshop(system_id)[0]
     loaded = save(system_id, model, tmp_path / "own.safetensors")
     assert loaded.preset == "tiny"
     assert same(system.infer(model, system.tiny_request, silent), loaded(system.tiny_request))
 
 
-def test_formats_round_trip(system_id, tmp_path):
-    system, model = catalog.get(system_id), tiny(system_id)
+def test_formats_round_trip(system_id, workshop, tmp_path):
+    system, model = catalog.get(system_id), copy.deepcopy(workshop(system_id)[0])
     config, generator = system.presets["tiny"].config, torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in model.parameters():
