@@ -1,7 +1,7 @@
 """Writes what the code says into docs/: a page per system, an index, the README's table, and the gallery.
 
-    python scripts/make_docs.py              pages and table
-    python scripts/make_docs.py --pictures   and the gallery, made now with the bundled weights
+    python scripts/make_docs.py           the gallery, made now with the bundled weights, then pages and table
+    python scripts/make_docs.py --pages   pages and table only
 
 Everything written here is generated: edit the rooms' cards, docstrings and docs/gallery.toml instead.
 """
@@ -30,15 +30,14 @@ START, END = "<!-- systems: written by `make docs` -->", "<!-- end of systems --
 
 
 def main() -> None:
-    """Writes the pages; with --pictures the gallery too."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--pictures", action="store_true", help="make the gallery's pictures again")
-    wanted = parser.parse_args()
+    """Makes the gallery's pictures and writes the pages."""
+    parser = argparse.ArgumentParser(description="Writes what the code says into docs/.")
+    parser.add_argument("--pages", action="store_true", help="leave the gallery's pictures as they are")
+    if not parser.parse_args().pages:
+        make_gallery()
     for path, text in pages().items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    if wanted.pictures:
-        make_gallery()
 
 
 def pages() -> dict[Path, str]:
@@ -87,7 +86,7 @@ def index_page() -> str:
 
 def gallery_page() -> str:
     """The gallery: pictures with the commands' settings beside them."""
-    lines = ["# Gallery", "", "Made with the bundled weights by `python scripts/make_docs.py --pictures`.", ""]
+    lines = ["# Gallery", "", "Made with the bundled weights by `make docs`.", ""]
     for each in _gallery():
         lines += [f"## {each['title']}", "", each["text"], ""]
         lines += [f"`{each['system']}`, {_settings(each['request'])}", ""]
