@@ -6,7 +6,8 @@ import importlib.util
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -33,7 +34,9 @@ class Tensorboard:
     def __init__(self, folder: Path, start: int = 0) -> None:
         from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - an extra that may not be installed
 
-        self._writer = SummaryWriter(str(folder), purge_step=start + 1)
+        self._folder = folder
+        with _written(folder):
+            self._writer = SummaryWriter(str(folder), purge_step=start + 1)
 
     @staticmethod
     def installed() -> bool:
@@ -42,12 +45,14 @@ class Tensorboard:
 
     def add(self, step: int, figures: Mapping[str, float]) -> None:
         """Records the figures of one log line."""
-        for name, value in figures.items():
-            self._writer.add_scalar(name, value, step)
+        with _written(self._folder):
+            for name, value in figures.items():
+                self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:
         """Flushes and closes the files."""
-        self._writer.close()
+        with _written(self._folder):
+            self._writer.close()
 
 
 class Journal:
@@ -130,11 +135,8 @@ class Journal:
             self._tensorboard.close()
 
     def _append(self, line: Mapping[str, float]) -> None:
-        try:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
-        except OSError as error:
-            raise FileError(f"{self.path} could not be written ({error}); free some disk space, then resume") from error
+        with _written(self.path), self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
 
     def _mean(self, name: str) -> float:
         values = self._world.mean(torch.stack([figures[name] for figures in self._pending]).cpu())
@@ -153,6 +155,15 @@ class Journal:
         lines = self.path.read_text("utf-8").splitlines()
         kept = [line for line in lines if _step_of(line) <= start]
         write_text(self.path, "".join(f"{line}\n" for line in kept))
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """Turns a full disk into an error that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise FileError(f"{path} could not be written ({error}); free some disk space, then resume") from error
 
 
 def _step_of(line: str) -> float:
