@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from torch import Tensor
+
 from bottega.errors import WeightsError
 from bottega.layers import Activation
 from bottega.networks.autoencoder_kl import AutoencoderKlConfig
@@ -205,6 +207,10 @@ def clip_vision_json(config: ClipVisionConfig) -> dict[str, Any]:
     }
 
 
+def _tied_head(ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {"lm_head.weight": ours["token_embed.weight"].clone()}
+
+
 GPT2: KeyTable = (
     Rename("token_embed.weight", "transformer.wte.weight"),
     Rename("pos_embed", "transformer.wpe.weight"),
@@ -219,7 +225,7 @@ GPT2: KeyTable = (
     Rename("blocks.{i}.mlp.fc2.weight", "transformer.h.{i}.mlp.c_proj.weight", change=Transpose()),
     Rename("blocks.{i}.mlp.fc2.bias", "transformer.h.{i}.mlp.c_proj.bias"),
     Rename("norm.{rest}", "transformer.ln_f.{rest}"),
-    Drop("lm_head.weight", "tied to the token embeddings", optional=True),
+    Drop("lm_head.weight", "tied to the token embeddings", make=_tied_head, optional=True),
     Drop("transformer.h.{i}.attn.bias", "the causal mask, which older versions stored", optional=True),
     Drop("transformer.h.{i}.attn.masked_bias", "a constant, which older versions stored", optional=True),
 )

@@ -203,7 +203,7 @@ def read_diffusers(path: Path, config: UniDiffuserConfig | None) -> Checkpoint:
     tensors: dict[str, Tensor] = {}
     for part, table in tables(found).items():
         theirs = read_folder_tensors(path / PARTS[part])
-        tensors |= add_prefix(part, to_ours(table, theirs))
+        tensors |= add_prefix(to_ours(table, theirs), part)
     return Checkpoint(config=found, tensors=tensors, assets=assets)
 
 
@@ -243,7 +243,7 @@ def write_diffusers(checkpoint: Checkpoint, path: Path) -> None:
     }
     for part, table in tables(config).items():
         name = "model.safetensors" if part in ("text", "vision") else "diffusion_pytorch_model.safetensors"
-        theirs = to_theirs(table, take_prefix(part, checkpoint.tensors))
+        theirs = to_theirs(table, take_prefix(checkpoint.tensors, part))
         write_folder(path / PARTS[part], configs[part], theirs, name=name)
     text = checkpoint.assets["text_tokenizer"]
     write_tokenizer_folder(path / "clip_tokenizer", text, "CLIPTokenizer", config.text.context)
