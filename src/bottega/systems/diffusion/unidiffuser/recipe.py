@@ -261,7 +261,7 @@ STAGES = (
         name="autoencoder",
         recipe=lambda model, source: AutoencoderRecipe(_pipeline(model), source),
         settings=FitSettings(
-            steps=3000, batch_size=32, learning_rate=2e-3, warmup_steps=100, schedule=Cosine(final=0.02),
+            steps=4400, batch_size=8, learning_rate=2e-3, warmup_steps=100, schedule=Cosine(final=0.02),
             weight_decay=0.0, betas=(0.9, 0.99), precision=Precision.BF16, ema_decay=0.995,
         ),
     ),
@@ -269,7 +269,7 @@ STAGES = (
         name="words",
         recipe=lambda model, source: WordsRecipe(_pipeline(model), source),
         settings=FitSettings(
-            steps=4000, batch_size=128, learning_rate=2e-3, warmup_steps=200, schedule=Cosine(final=0.02),
+            steps=1600, batch_size=128, learning_rate=2e-3, warmup_steps=100, schedule=Cosine(final=0.02),
             weight_decay=0.05, betas=(0.9, 0.98), precision=Precision.BF16, ema_decay=0.998,
         ),
     ),
@@ -277,8 +277,8 @@ STAGES = (
         name="joint",
         recipe=joint_recipe,
         settings=FitSettings(
-            steps=12000, batch_size=128, learning_rate=1e-3, warmup_steps=300, schedule=Cosine(final=0.02),
-            weight_decay=0.03, betas=(0.9, 0.99), precision=Precision.BF16, ema_decay=0.9995, compile=True,
+            steps=8000, batch_size=64, learning_rate=1e-3, warmup_steps=200, schedule=Cosine(final=0.02),
+            weight_decay=0.03, betas=(0.9, 0.99), precision=Precision.BF16, ema_decay=0.999, compile=True,
         ),
         finetune=True,
     ),
