@@ -151,7 +151,7 @@ function facts(item: Item, deeds: Deeds): string {
     "steps" in settings ? `${settings["steps"]} steps` : "",
     "guidance" in settings ? `guidance ${settings["guidance"]}` : "",
     "seed" in settings ? `seed ${settings["seed"]}` : "",
-    `${item.seconds < 10 ? item.seconds.toFixed(1) : Math.round(item.seconds)} s`,
+    `${item.seconds < 10 ? Math.max(item.seconds, 0.1).toFixed(1) : Math.round(item.seconds)} s`,
     when.toLocaleString(undefined, today ? { timeStyle: "short" } : { dateStyle: "medium", timeStyle: "short" }),
   ].filter((part) => part !== "").join(" · ");
 }

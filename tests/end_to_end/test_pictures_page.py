@@ -101,7 +101,9 @@ def test_prompts_become_pictures_with_a_live_preview(page: Page, look: Callable[
     look("3-made")
 
 
-def test_cancel_stops_the_work_and_leaves_nothing(page: Page, studio: RunningStudio, look: Callable[[str], None]) -> None:
+def test_cancel_stops_the_work_and_leaves_nothing(
+    page: Page, studio: RunningStudio, look: Callable[[str], None]
+) -> None:
     _make(page, "red", steps=900, pause=0.05)
     expect(page.locator(".work-line")).to_contain_text("of 900")
     page.get_by_role("button", name="Cancel Esc").click()
@@ -169,6 +171,8 @@ def test_what_is_no_picture_is_refused_in_words(page: Page, look: Callable[[str]
     expect(page.get_by_role("alert")).to_contain_text("notes.png is not a picture in a known format")
     _make(page, "red", guidance=99)
     expect(page.get_by_role("alert")).to_have_text("guidance is 99.0, but it must be from 0 to 30")
+    expect(page.get_by_role("alert")).to_be_in_viewport(ratio=1)
+    expect(page.get_by_role("button", name="Generate")).to_be_in_viewport(ratio=1)
     look("6-refused")
 
 

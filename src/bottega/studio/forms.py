@@ -6,7 +6,9 @@ The annotations say what a field is, the docstrings what it means, and the datac
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
+import threading
 import types
 from collections.abc import Mapping
 from enum import Enum
@@ -23,6 +25,8 @@ Kind = Literal["inputs", "whole", "number", "switch", "text", "choice"]
 
 INPUTS: Final = "inputs"
 MODE: Final = "mode"
+# Docstrings of fields are found by parsing the source, which Python 3.11 cannot do in two threads at once.
+_DESCRIBING: Final = threading.Lock()
 _KINDS: Final[Mapping[Any, Kind]] = {bool: "switch", int: "whole", float: "number", str: "text"}
 
 
@@ -64,10 +68,8 @@ class Field(BaseModel):
 
 def describe(request: type) -> list[Field]:
     """The fields of a request dataclass, in order, that a page can show; the others keep their defaults."""
-    hints = get_type_hints(request)
-    helps = _helps(request)
-    described = (_field(field, hints[field.name], helps.get(field.name, "")) for field in dataclasses.fields(request))
-    return [field for field in described if field is not None]
+    with _DESCRIBING:
+        return list(_described(request))
 
 
 def fill_in(request: type, settings: Mapping[str, object], inputs: tuple[str, ...]) -> Any:
@@ -102,6 +104,14 @@ def takes(value: str) -> Takes:
     if not dash:
         return "nothing"
     return "picture" if source == "image" else "text"
+
+
+@functools.cache
+def _described(request: type) -> tuple[Field, ...]:
+    hints = get_type_hints(request)
+    helps = _helps(request)
+    described = (_field(field, hints[field.name], helps.get(field.name, "")) for field in dataclasses.fields(request))
+    return tuple(field for field in described if field is not None)
 
 
 def _field(field: dataclasses.Field[Any], hint: Any, text: str) -> Field | None:

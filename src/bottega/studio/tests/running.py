@@ -36,7 +36,9 @@ def running_studio(folder: Path, *, capacity: int = 4, token: str | None = None)
         port = listening.getsockname()[1]
         hosts = frozenset({f"127.0.0.1:{port}", f"localhost:{port}"})
         app = create_app(folder, GradientCatalog(), hosts=hosts, token=token, capacity=capacity)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_keep_alive=60, timeout_graceful_shutdown=1))
+        server = uvicorn.Server(
+            uvicorn.Config(app, log_level="error", timeout_keep_alive=60, timeout_graceful_shutdown=1)
+        )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
         try:

@@ -1,0 +1,96 @@
+"""Where the studio listens, what it asks for there, and which words leave it."""
+
+from __future__ import annotations
+
+import re
+import socket
+from pathlib import Path
+
+import pytest
+
+from bottega.errors import FileError, RequestError
+from bottega.studio import serve
+from bottega.studio.app import STATIC
+from bottega.studio.guard import Guard
+from bottega.studio.server import is_loopback, own_hosts, page_address
+from bottega.studio.tests.gradient_room import GradientCatalog
+from bottega.studio.wording import public
+
+
+@pytest.mark.parametrize(
+    ("host", "here"),
+    [("127.0.0.1", True), ("127.8.8.8", True), ("::1", True), ("localhost", True)]
+    + [
+        ("0.0.0.0", False),
+        ("192.168.0.7", False),
+        ("::", False),
+        ("example.org", False),
+        ("127.0.0.1.evil.org", False),
+    ],
+)
+def test_only_loopback_addresses_need_no_token(host: str, here: bool) -> None:
+    assert is_loopback(host) is here
+    assert (own_hosts(host, 80) is None) is not here
+
+
+def test_a_guard_of_any_host_needs_a_token() -> None:
+    with pytest.raises(ValueError, match="hosts must be named"):
+        Guard(_nothing, None, None)
+
+
+async def _nothing(scope: object, receive: object, send: object) -> None:
+    raise AssertionError
+
+
+def test_the_printed_address_can_be_opened() -> None:
+    assert page_address("127.0.0.1", 7420, None) == "http://127.0.0.1:7420/"
+    assert page_address("0.0.0.0", 7420, "abc") == "http://127.0.0.1:7420/?token=abc"
+    assert page_address("::1", 7420, None) == "http://[::1]:7420/"
+
+
+def test_a_port_in_use_is_said(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(RequestError, match=f"cannot listen on 127.0.0.1, port {port} .*--port"):
+            serve(GradientCatalog(), folder=tmp_path, port=port, open_browser=False)
+
+
+def test_a_folder_that_cannot_be_one_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileError, match="give another folder"):
+        serve(GradientCatalog(), folder=tmp_path / "file", port=0, open_browser=False)
+
+
+def test_a_guessable_token_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="at least 12"):
+        serve(GradientCatalog(), folder=tmp_path, token="short", open_browser=False)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("/home/ada/secret/cat.png is damaged", "cat.png is damaged"),
+        ("cannot open '/var/lib/x y/cat.png' now", "cannot open 'x y/cat.png' now"),
+        ("C:\\Users\\ada\\cat.png is damaged", "cat.png is damaged"),
+        ("red/blue is fine, 1/2 too", "red/blue is fine, 1/2 too"),
+        ("<Tensor at 0x7fa3b2c1d0e0>", "<Tensor at an object>"),
+    ],
+)
+def test_no_path_and_no_address_of_this_computer_is_told(said: str, told: str) -> None:
+    assert public(said) == told
+
+
+def test_known_copies_are_called_as_the_person_called_them() -> None:
+    assert public("/data/uploads/0a1b.png is damaged", {"/data/uploads/0a1b.png": "my cat.png"}) == (
+        "my cat.png is damaged"
+    )
+
+
+def test_the_committed_page_needs_nothing_from_elsewhere() -> None:
+    page = (STATIC / "index.html").read_text()
+    named = re.findall(r'(?:src|href)="([^"#]+)"', page)
+    assert any(name.endswith(".js") for name in named)
+    for name in named:
+        assert (STATIC / name).is_file(), name
+    for file in STATIC.rglob("*.*"):
+        assert not re.search(r"https?://(?!www\.w3\.org/)", file.read_text()), file
