@@ -3,16 +3,18 @@
 Method. The real code runs once on *fake* tensors (torch's FakeTensorMode): they have shapes and no values, so that no
 memory is taken and no arithmetic is done. Every operation passes two counters: torch's FLOP counter (matrix products,
 convolutions and attention, which are nearly all of the arithmetic), and one that adds up the bytes of all tensors that
-are alive, whose largest value is the memory. Time is FLOPs by the rate of a large matrix product measured on this
+are alive, whose largest value is the memory. A request with `steps` is counted with one and with two steps; the rest
+follows, because every step costs the same. Time is FLOPs by the rate of a large matrix product measured on this
 machine, which is a lower bound: small layers reach a half to a fifth of it.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,11 +26,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
-from bottega.catalog.cases import cases
+from bottega.catalog.cases import Case, cases
 from bottega.catalog.rooms import Catalog
 from bottega.errors import BottegaError, RequestError
-from bottega.room import Stage, silent
+from bottega.room import Stage, System, silent
 from bottega.training import OwnOptimizers, Recipe, TrainState, adamw
+from bottega.weights import bundled_path, read_native_header
 
 RATE_SIZE = 1024
 ATEN = torch.ops.aten
@@ -95,20 +98,51 @@ class LiveBytes(TorchDispatchMode):
         return made
 
 
+@dataclass(frozen=True, slots=True)
+class Fakes:
+    """A model without values, and the mode in which it computes without computing."""
+
+    mode: FakeTensorMode
+    model: nn.Module
+
+    @classmethod
+    def of(cls, build: Callable[[], nn.Module]) -> Fakes:
+        """Builds on "meta", and then pretends to be on the CPU: it has a device and shapes, and takes no memory."""
+        with torch.device("meta"):
+            model = build()
+        mode = FakeTensorMode(allow_non_fake_inputs=True)
+        with mode:
+            model.to_empty(device="cpu")
+        return cls(mode, model)
+
+
 def plan_run(catalog: Catalog, system_id: str, preset: str) -> list[Plan]:
     """A forecast for each mode of a system, at its default settings."""
     system = catalog.get(system_id)
     config = catalog.preset(system_id, preset).config
-    plans = []
-    for case in cases(system, ("red apple",), Path("picture.png")):
-        if case.reads == "picture":
-            continue  # there is no picture yet; modes that read one cost about the same
+    fakes = Fakes.of(lambda: system.build(config))
+    if system.attach is not None:
+        system.attach(fakes.model, _bundled_assets(catalog, system_id))  # words become numbers with these tokenizers
+    made = [case for case in cases(system, ("red apple",), Path("picture.png")) if case.reads != "picture"]
+    return [_plan_request(system, fakes, case) for case in made]
 
-        def work(model: nn.Module, request: object = case.request) -> None:
-            system.infer(model.eval(), request, silent)
 
-        plans.append(_count(lambda: system.build(config), work, case.title))
-    return plans
+def _bundled_assets(catalog: Catalog, system_id: str) -> Mapping[str, str]:
+    bundled = catalog.get(system_id).bundled
+    path = None if bundled is None else bundled_path(catalog.folder(system_id), bundled)
+    return {} if path is None or not path.is_file() else read_native_header(path).assets
+
+
+def _plan_request(system: System, fakes: Fakes, case: Case) -> Plan:
+    """A forecast of one request; steps beyond the second are added up, not run."""
+
+    def count(request: Any) -> Plan:
+        return _count(fakes, lambda model: system.infer(model.eval(), request, silent), case.title)
+
+    if "steps" not in {field.name for field in dataclasses.fields(system.request)} or case.request.steps < 3:
+        return count(case.request)
+    one, two = (count(dataclasses.replace(case.request, steps=steps)) for steps in (1, 2))
+    return dataclasses.replace(two, flops=one.flops + (case.request.steps - 1) * (two.flops - one.flops))
 
 
 def plan_train(
@@ -121,6 +155,7 @@ def plan_train(
         raise RequestError(f"{system_id} cannot open training data")
     source = system.open_source(data)
     plans = []
+    fakes = Fakes.of(lambda: system.build(config))
     for stage in stages:
         state_bytes = 0
 
@@ -129,23 +164,11 @@ def plan_train(
             recipe = stage.recipe(model, source)
             state_bytes = _update(recipe, stage)
 
-        counted = _count(lambda: system.build(config), work, stage.name)
+        counted = _count(fakes, work, stage.name)
         copies = stage.settings.keep + 1  # the newest is written before the oldest goes
-        plans.append(_with_training(counted, stage.settings.steps, state_bytes * copies))
+        disk_bytes = state_bytes * copies + counted.weights_bytes
+        plans.append(dataclasses.replace(counted, repeats=stage.settings.steps, disk_bytes=disk_bytes))
     return plans
-
-
-def _with_training(plan: Plan, steps: int, disk_bytes: int) -> Plan:
-    return Plan(
-        what=plan.what,
-        parameters=plan.parameters,
-        weights_bytes=plan.weights_bytes,
-        peak_bytes=plan.peak_bytes,
-        flops=plan.flops,
-        repeats=steps,
-        disk_bytes=disk_bytes + plan.weights_bytes,
-        complete=plan.complete,
-    )
 
 
 def _update(recipe: Recipe, stage: Stage) -> int:
@@ -166,15 +189,18 @@ def _update(recipe: Recipe, stage: Stage) -> int:
     return weights + 2 * trained + (trained if settings.ema_decay is not None else 0)
 
 
-def _count(build: Callable[[], nn.Module], work: Callable[[nn.Module], None], what: str) -> Plan:
+def _count(fakes: Fakes, work: Callable[[nn.Module], object], what: str) -> Plan:
     """Runs the work on fake tensors under both counters.
 
-    Work on fakes ends early where Python asks for a value (a picture's pixels, a word's number). That is the end of a run
-    that makes pictures, and the middle of one that writes words; `complete` says which.
+    Work on fakes ends early where Python asks for a value: at the end of a run that makes pictures (their pixels), in the
+    middle of one that writes words. `complete` says whether it got to its end.
     """
+    model = fakes.model
+    model.zero_grad(set_to_none=True)
     live, flops = LiveBytes(), FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION)
-    with FakeTensorMode(allow_non_fake_inputs=True), live, flops:
-        model = build()
+    for tensor in (*model.parameters(), *model.buffers()):
+        live.add(tensor)
+    with fakes.mode, live, flops:
         complete = True
         try:
             work(model)

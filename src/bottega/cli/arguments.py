@@ -107,7 +107,7 @@ def _columns(kind: type) -> list[tuple[str, Any, Any]]:
     columns = []
     for field in dataclasses.fields(kind):
         hint = Annotated[hints[field.name], arg(help=" ".join(helps.get(field.name, "").split()))]
-        annotation = Positional[Annotated[hint, arg(metavar="INPUT")]] if field.name == INPUTS else hint
+        annotation = Positional[Annotated[hint, arg(metavar="[INPUT ...]")]] if field.name == INPUTS else hint
         default = dataclasses.field(default=field.default, default_factory=field.default_factory)  # type: ignore[call-overload]
         columns.append((field.name, annotation, default))
     return columns
@@ -117,10 +117,10 @@ def _reason(said: str, kind: type, arguments: Sequence[str], program: str) -> st
     """The first part of tyro's box as one line, in words for people."""
     lines: list[str] = []
     for line in said.splitlines():
-        text = line.strip("│ ").strip()
-        if line.startswith(("╭", "╰")):
-            continue
-        if set(text) == {"─"}:
+        text = line.strip("│|+ ")
+        if line.startswith("╭") or (not lines and text.endswith("---")):
+            continue  # the box's title
+        if set(text) <= {"─", "-"} or line.startswith("╰"):
             break
         lines.append(text)
     reason = one_line(" ".join(lines)).rstrip(".")

@@ -90,6 +90,9 @@ def _print(plans: list[Plan], rate: float, title: str, device: str) -> None:
     table = Table("what", "memory", "arithmetic", "time", "disk", box=None, padding=(0, 2, 0, 0))
     for plan in plans:
         work = f"{count_text(plan.flops)}FLOP" + (f" x {plan.repeats:,}" if plan.repeats > 1 else "")
+        if plan.flops == 0:
+            table.add_row(plan.what, "not counted: it needs weights with their tokenizer", "", "", "")
+            continue
         least = plan.seconds(rate)
         took = f"{time_text(least)} to {time_text(SLOW * least)}" + ("" if plan.complete else " +")
         table.add_row(

@@ -67,9 +67,9 @@ def main(arguments: list[str], rooms: Catalog) -> int:
     system_id, rest = take_system(arguments, "bottega train", rooms)
     options = parse(TrainOptions, rest, f"bottega train {system_id}")
     system = rooms.get(system_id)
-    rooms.preset(system_id, options.preset)
     own_data = options.data is not None
     stages = with_steps(choose_stages(system, system_id, options.stages, own_data=own_data), options.steps)
+    rooms.preset(system_id, options.preset)
     with _reporting() as report:
         trained = fit(
             rooms,

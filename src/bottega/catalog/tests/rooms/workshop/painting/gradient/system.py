@@ -155,6 +155,7 @@ def open_source(place: str | Path | None) -> Sequence[np.ndarray]:
     return [np.asarray(Image.open(file).convert("RGB")) for file in files]
 
 
+@torch.no_grad()
 def evaluate(model: Gradient, seed: int, limit: int, report: Report) -> Mapping[str, Measure]:
     """How dark it paints."""
     mean = float(model(torch.zeros(1, 2)).mean())
