@@ -47,7 +47,7 @@ class Card:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Preset(Generic[Config]):
-    """A published (or bundled) size: its configuration, and the parameter count that a test proves on the meta device."""
+    """A published (or bundled) size: its configuration and its parameter count, which a test proves on "meta"."""
 
     config: Config
     parameters: int
@@ -117,11 +117,17 @@ class Result(Protocol):
     """
 
     @property
-    def seed(self) -> int: ...
+    def seed(self) -> int:
+        """The seed that made it."""
+        ...
 
-    def items(self) -> list[Any]: ...
+    def items(self) -> list[Any]:
+        """The separate things made, in order."""
+        ...
 
-    def arrays(self) -> Mapping[str, np.ndarray]: ...
+    def arrays(self) -> Mapping[str, np.ndarray]:
+        """Everything raw, by name."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,7 +163,7 @@ class Stage:
     """
 
     name: str
-    recipe: Callable[[nn.Module, Any], Recipe]
+    recipe: Callable[[Any, Any], Recipe]
     settings: FitSettings
     finetune: bool = False
 
@@ -186,15 +192,15 @@ class System:
     presets: Mapping[str, Preset[Any]]
     build: Callable[[Any], nn.Module]
     request: type
-    infer: Callable[[nn.Module, Any, Report], Result]
+    infer: Callable[[Any, Any, Report], Result]
     tiny_request: Any
     formats: Mapping[str, CheckpointFormat] = field(default_factory=dict)
     bundled: str | None = None
     stages: tuple[Stage, ...] = ()
     open_source: Callable[[str | Path | None], Any] | None = None
-    evaluate: Callable[[nn.Module, int, int, Report], Mapping[str, Measure]] | None = None
-    attach: Callable[[nn.Module, Mapping[str, str]], None] | None = None
-    assets: Callable[[nn.Module], Mapping[str, str]] | None = None
+    evaluate: Callable[[Any, int, int, Report], Mapping[str, Measure]] | None = None
+    attach: Callable[[Any, Mapping[str, str]], None] | None = None
+    assets: Callable[[Any], Mapping[str, str]] | None = None
     files: Callable[[Any], tuple[str | Path, ...]] | None = None
 
     def verbs(self) -> Iterable[str]:

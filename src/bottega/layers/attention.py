@@ -118,4 +118,3 @@ class KeyValueCache:
         """Keeps the given batch rows, in that order: what a beam search does when its beams change places."""
         if self.keys is not None and self.values is not None:
             self.keys, self.values = self.keys[rows], self.values[rows]
-

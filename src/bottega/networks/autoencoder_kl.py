@@ -121,9 +121,7 @@ class Encoder(nn.Module):
         sizes = config.channels
         self.conv_in = nn.Conv2d(config.picture_channels, sizes[0], 3, padding=1)
         self.stages = nn.ModuleList(
-            EncoderStage(
-                sizes[max(i - 1, 0)], size, config.blocks_per_stage, config.groups, last=i == len(sizes) - 1
-            )
+            EncoderStage(sizes[max(i - 1, 0)], size, config.blocks_per_stage, config.groups, last=i == len(sizes) - 1)
             for i, size in enumerate(sizes)
         )
         self.middle = Middle(sizes[-1], config.groups, attention=config.middle_attention)

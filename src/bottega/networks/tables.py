@@ -74,7 +74,7 @@ def autoencoder_kl_config(theirs: Mapping[str, Any]) -> AutoencoderKlConfig:
 
 
 def autoencoder_kl_json(config: AutoencoderKlConfig, picture_size: int) -> dict[str, Any]:
-    """diffusers' `config.json` for our configuration."""
+    """Diffusers' `config.json` for our configuration."""
     stages = len(config.channels)
     return {
         "_class_name": "AutoencoderKL",
@@ -161,7 +161,7 @@ def clip_text_config(theirs: Mapping[str, Any], end_token: int) -> ClipTextConfi
 
 
 def clip_text_json(config: ClipTextConfig) -> dict[str, Any]:
-    """transformers' `config.json` for our configuration."""
+    """Transformers' `config.json` for our configuration."""
     return {
         "architectures": ["CLIPTextModel"],
         "bos_token_id": None,
@@ -192,7 +192,7 @@ def clip_vision_config(theirs: Mapping[str, Any]) -> ClipVisionConfig:
 
 
 def clip_vision_json(config: ClipVisionConfig) -> dict[str, Any]:
-    """transformers' `config.json` for our configuration."""
+    """Transformers' `config.json` for our configuration."""
     return {
         "architectures": ["CLIPVisionModelWithProjection"],
         "hidden_act": _activation_name(config.activation),
@@ -251,7 +251,7 @@ def gpt2_config(theirs: Mapping[str, Any]) -> Gpt2Config:
 
 
 def gpt2_json(config: Gpt2Config) -> dict[str, Any]:
-    """transformers' words for our configuration."""
+    """Transformers' words for our configuration."""
     return {
         "activation_function": "gelu_new",
         "n_embd": config.width,

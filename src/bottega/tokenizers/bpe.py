@@ -77,7 +77,9 @@ class BpeTokenizer:
             tokenizer = Tokenizer.from_str(json.dumps(data["tokenizer"]))
             return cls(tokenizer, special["start"], special["end"], special["pad"])
         except Exception as error:  # the tokenizers library raises bare Exception for malformed input
-            raise FileError(f"the tokenizer cannot be read ({error}); take it from the checkpoint's own files") from error
+            raise FileError(
+                f"the tokenizer cannot be read ({error}); take it from the checkpoint's own files"
+            ) from error
 
     @classmethod
     def trained(cls, texts: Iterable[str], vocabulary: int) -> BpeTokenizer:
@@ -93,7 +95,8 @@ class BpeTokenizer:
             vocab_size=vocabulary, special_tokens=[START, END], end_of_word_suffix="</w>", show_progress=False
         )
         tokenizer.train_from_iterator(texts, trainer)
-        return cls(tokenizer, tokenizer.token_to_id(START), tokenizer.token_to_id(END), tokenizer.token_to_id(END))
+        end = _number(tokenizer, END)
+        return cls(tokenizer, _number(tokenizer, START), end, end)
 
     @classmethod
     def clip(cls, vocabulary: dict[str, int], merges: Sequence[str]) -> BpeTokenizer:
@@ -102,7 +105,8 @@ class BpeTokenizer:
         tokenizer = Tokenizer(models.BPE(vocabulary, pairs, end_of_word_suffix="</w>", unk_token=END))
         _cut_like_clip(tokenizer, byte_level=True)
         tokenizer.add_special_tokens([START, END])
-        return cls(tokenizer, tokenizer.token_to_id(START), tokenizer.token_to_id(END), tokenizer.token_to_id(END))
+        end = _number(tokenizer, END)
+        return cls(tokenizer, _number(tokenizer, START), end, end)
 
     @classmethod
     def gpt2(cls, vocabulary: dict[str, int], merges: Sequence[str], *, end: str = END) -> BpeTokenizer:
@@ -112,8 +116,15 @@ class BpeTokenizer:
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = decoders.ByteLevel()
         tokenizer.add_special_tokens([end])
-        end_id = tokenizer.token_to_id(end)
+        end_id = _number(tokenizer, end)
         return cls(tokenizer, None, end_id, end_id)
+
+
+def _number(tokenizer: Tokenizer, token: str) -> int:
+    number = tokenizer.token_to_id(token)
+    if number is None:
+        raise FileError(f"the tokenizer has no token {token!r}; its files do not belong together")
+    return number
 
 
 def _cut_like_clip(tokenizer: Tokenizer, *, byte_level: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""Tokenizers in the folders that transformers publishes: `tokenizer.json`, or the older `vocab.json` and `merges.txt`."""
+"""Tokenizers in the folders that transformers publishes: `tokenizer.json`, or `vocab.json` and `merges.txt`."""
 
 from __future__ import annotations
 
@@ -49,7 +49,10 @@ def write_tokenizer_folder(folder: Path, asset: str, kind: str, longest: int) ->
     whole = json.loads(asset)["tokenizer"]
     names = {name: tokenizer.tokenizer.id_to_token(number) for name, number in _special(tokenizer).items()}
     config = {"tokenizer_class": kind, "model_max_length": longest, **names}
-    merges = ["#version: 0.2", *(pair if isinstance(pair, str) else " ".join(pair) for pair in whole["model"]["merges"])]
+    merges = [
+        "#version: 0.2",
+        *(pair if isinstance(pair, str) else " ".join(pair) for pair in whole["model"]["merges"]),
+    ]
     write_text(folder / "tokenizer.json", json.dumps(whole, ensure_ascii=False))
     write_text(folder / "vocab.json", json.dumps(whole["model"]["vocab"], ensure_ascii=False))
     write_text(folder / "merges.txt", "\n".join(merges) + "\n")
@@ -72,7 +75,7 @@ def _from_fast(path: Path, config: dict[str, Any], end: str) -> BpeTokenizer:
     if end_id is None:
         raise FileError(f"{path} has no end token {end!r}; name it as eos_token in tokenizer_config.json")
     pad = number("pad_token")
-    start = number("bos_token") if config.get("tokenizer_class", "").startswith("CLIP") or "bos_token" in config else None
+    start = number("bos_token")
     return BpeTokenizer(tokenizer, None if start == end_id else start, end_id, end_id if pad is None else pad)
 
 

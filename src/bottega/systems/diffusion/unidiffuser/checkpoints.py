@@ -122,7 +122,7 @@ def joint_config(theirs: Mapping[str, Any]) -> JointUVitConfig:
 
 
 def joint_json(config: JointUVitConfig) -> dict[str, Any]:
-    """diffusers' `config.json` for our configuration.
+    """Diffusers' `config.json` for our configuration.
 
     Raises:
         WeightsError: For a trunk that diffusers has no layout for.
@@ -263,7 +263,7 @@ def write_diffusers(checkpoint: Checkpoint, path: Path) -> None:
 
 FORMATS = {
     "diffusers": CheckpointFormat(
-        description="A folder with model_index.json and one folder a part, as thu-ml/unidiffuser-v0 and -v1 on the hub.",
+        description="A folder with model_index.json and a folder a part, as thu-ml/unidiffuser-v1 on the hub.",
         read=read_diffusers,
         write=write_diffusers,
     ),

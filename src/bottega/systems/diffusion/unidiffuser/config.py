@@ -114,7 +114,9 @@ TINY = UniDiffuserConfig(
 )
 
 PRESETS = {
-    "v0": Preset(config=_published(data_type=False), parameters=1_371_608_183, source="thu-ml/unidiffuser, uvit_v0.pth"),
+    "v0": Preset(
+        config=_published(data_type=False), parameters=1_371_608_183, source="thu-ml/unidiffuser, uvit_v0.pth"
+    ),
     "v1": Preset(config=_published(data_type=True), parameters=1_371_612_791, source="thu-ml/unidiffuser, uvit_v1.pth"),
     "tiny": Preset(config=TINY, parameters=5_413_479, source="bundled; trained on the emoji world"),
 }

@@ -119,7 +119,9 @@ class _Evaluation:
         texts: list[str] = []
         for part in self._parts(asked):
             pictures = self._pictures(part)
-            given = Conditions.picture(self.model.autoencoder.to_latents(pictures), self.model.picture_embedding(pictures))
+            given = Conditions.picture(
+                self.model.autoencoder.to_latents(pictures), self.model.picture_embedding(pictures)
+            )
             texts += self.model.write(self.sampler.texts(given, lambda _: None), beams=1)
             self._count("picture to text")
         names = [emoji.phrase for emoji in asked]

@@ -96,24 +96,7 @@ def infer(model: UniDiffuser, request: UniDiffuserRequest, report: Report) -> Pi
         WeightsError: If the weights came without tokenizers and texts are needed.
     """
     run = _Run(model, request, report)
-    match request.mode:
-        case Mode.TEXT_TO_IMAGE:
-            return run.pictures(run.draw_pictures(run.text_conditions()), run.repeated())
-        case Mode.IMAGE_TO_TEXT:
-            return run.words(run.draw_texts(run.picture_conditions()), run.repeated())
-        case Mode.JOINT:
-            latents, codes = run.draw_both()
-            return run.pictures(latents, tuple(model.write(codes)))
-        case Mode.IMAGE:
-            return run.pictures(run.draw_pictures(Conditions.none(request.count)), None)
-        case Mode.TEXT:
-            return run.words(run.draw_texts(Conditions.none(request.count)), None)
-        case Mode.IMAGE_VARIATION:
-            codes = run.draw_texts(run.picture_conditions())
-            return run.pictures(run.draw_pictures(Conditions.text(codes)), tuple(model.write(codes)))
-        case Mode.TEXT_VARIATION:
-            latents, embeddings = run.draw_signals(run.text_conditions())
-            return run.words(run.draw_texts(Conditions.picture(latents, embeddings)), run.repeated())
+    return _MAKERS[request.mode](run)
 
 
 class _Run:
@@ -141,10 +124,6 @@ class _Run:
         pictures = (stacked.float() / 127.5 - 1).to(like.dtype)
         pictures = pictures.repeat_interleave(self.request.count, dim=0)
         return Conditions.picture(self.model.autoencoder.to_latents(pictures), self.model.picture_embedding(pictures))
-
-    def draw_pictures(self, conditions: Conditions) -> Tensor:
-        """New latents."""
-        return self.draw_signals(conditions)[0]
 
     def draw_signals(self, conditions: Conditions) -> tuple[Tensor, Tensor]:
         """New latents with their picture embeddings."""
@@ -183,6 +162,48 @@ class _Run:
             self.report(Progress(step=self.done, total=self.total, stage="denoise", preview=preview))
 
         return after_step
+
+
+def _text_to_image(run: _Run) -> PicturesResult:
+    return run.pictures(run.draw_signals(run.text_conditions())[0], run.repeated())
+
+
+def _image_to_text(run: _Run) -> WordsResult:
+    return run.words(run.draw_texts(run.picture_conditions()), run.repeated())
+
+
+def _joint(run: _Run) -> PicturesResult:
+    latents, codes = run.draw_both()
+    return run.pictures(latents, tuple(run.model.write(codes)))
+
+
+def _image(run: _Run) -> PicturesResult:
+    return run.pictures(run.draw_signals(Conditions.none(run.request.count))[0], None)
+
+
+def _text(run: _Run) -> WordsResult:
+    return run.words(run.draw_texts(Conditions.none(run.request.count)), None)
+
+
+def _image_variation(run: _Run) -> PicturesResult:
+    codes = run.draw_texts(run.picture_conditions())
+    return run.pictures(run.draw_signals(Conditions.text(codes))[0], tuple(run.model.write(codes)))
+
+
+def _text_variation(run: _Run) -> WordsResult:
+    latents, embeddings = run.draw_signals(run.text_conditions())
+    return run.words(run.draw_texts(Conditions.picture(latents, embeddings)), run.repeated())
+
+
+_MAKERS: dict[Mode, Callable[[_Run], PicturesResult | WordsResult]] = {
+    Mode.TEXT_TO_IMAGE: _text_to_image,
+    Mode.IMAGE_TO_TEXT: _image_to_text,
+    Mode.JOINT: _joint,
+    Mode.IMAGE: _image,
+    Mode.TEXT: _text,
+    Mode.IMAGE_VARIATION: _image_variation,
+    Mode.TEXT_VARIATION: _text_variation,
+}
 
 
 def to_pixels(pictures: Tensor) -> np.ndarray:

@@ -66,7 +66,9 @@ class JointUVit(nn.Module):
         initialise_vit(self)
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
 
-    def forward(self, noisy: Signals, picture_time: Tensor, text_time: Tensor, data_type: Tensor | None = None) -> Signals:
+    def forward(
+        self, noisy: Signals, picture_time: Tensor, text_time: Tensor, data_type: Tensor | None = None
+    ) -> Signals:
         """Predicts the noise of both modalities.
 
         Args:

@@ -43,7 +43,14 @@ class TimeMix:
         """Indices of the picture's and the text's time, float32 `(batch,)` each, on the generator's device."""
         device = generator.device
         shares = torch.tensor(
-            [self.any_pair, self.text_to_picture, self.picture_to_text, self.together, self.picture_alone, self.text_alone],
+            [
+                self.any_pair,
+                self.text_to_picture,
+                self.picture_to_text,
+                self.together,
+                self.picture_alone,
+                self.text_alone,
+            ],
             device=device,
         )
         kind = torch.multinomial(shares, batch, replacement=True, generator=generator)

@@ -29,10 +29,14 @@ class Pair(Protocol):
     """A picture with words."""
 
     @property
-    def picture(self) -> np.ndarray: ...
+    def picture(self) -> np.ndarray:
+        """uint8 `(height, width, 3)`."""
+        ...
 
     @property
-    def caption(self) -> str: ...
+    def caption(self) -> str:
+        """What the picture shows."""
+        ...
 
 
 class Pairs(Protocol):
@@ -40,7 +44,9 @@ class Pairs(Protocol):
 
     def __len__(self) -> int: ...
 
-    def sample(self, index: int) -> Pair: ...
+    def sample(self, index: int) -> Pair:
+        """The pair at an index below the length."""
+        ...
 
 
 def load_pictures(pairs: Sequence[Pair], size: int) -> Tensor:
@@ -80,12 +86,12 @@ class AutoencoderRecipe:
         mean, std = gaussian.mean.mean((0, 2, 3)), gaussian.mean.std((0, 2, 3))
         channels = len(mean)
         into, out = self.model.to_moments, self.model.from_latent
-        assert into.bias is not None and out.bias is not None
-        out.bias += (out.weight[:, :, 0, 0] * mean).sum(1)
+        into_bias, out_bias = into.get_parameter("bias"), out.get_parameter("bias")
+        out_bias += (out.weight[:, :, 0, 0] * mean).sum(1)
         out.weight *= std[None, :, None, None]
         into.weight[:channels] /= std[:, None, None, None]
-        into.bias[:channels] = (into.bias[:channels] - mean) / std
-        into.bias[channels:] -= 2 * std.log()
+        into_bias[:channels] = (into_bias[:channels] - mean) / std
+        into_bias[channels:] -= 2 * std.log()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +163,7 @@ class WordsRecipe:
         code = pipeline.text_code([pair.caption for pair in pairs])
         mean, std = code.mean((0, 1)), code.std((0, 1))
         into, out = caption.encode_prefix, caption.decode_prefix
-        out.bias += out.weight @ mean
+        out.bias.add_(out.weight @ mean)
         out.weight *= std
         into.weight /= std[:, None]
         into.bias.copy_((into.bias - mean) / std)
@@ -245,21 +251,15 @@ SEVEN_MODES = TimeMix(
 )
 
 
-def joint_recipe(model: nn.Module, source: Pairs) -> JointRecipe:
+def joint_recipe(model: UniDiffuser, source: Pairs) -> JointRecipe:
     """The joint stage on the times that the seven modes use."""
-    return JointRecipe(_pipeline(model), source, SEVEN_MODES)
-
-
-def _pipeline(model: nn.Module) -> UniDiffuser:
-    if not isinstance(model, UniDiffuser):
-        raise TypeError(f"UniDiffuser's stages train a UniDiffuser, not a {type(model).__name__}")
-    return model
+    return JointRecipe(model, source, SEVEN_MODES)
 
 
 STAGES = (
     Stage(
         name="autoencoder",
-        recipe=lambda model, source: AutoencoderRecipe(_pipeline(model), source),
+        recipe=AutoencoderRecipe,
         settings=FitSettings(
             steps=4400, batch_size=8, learning_rate=2e-3, warmup_steps=100, schedule=Cosine(final=0.02),
             weight_decay=0.0, betas=(0.9, 0.99), precision=Precision.BF16, ema_decay=0.995,
@@ -267,7 +267,7 @@ STAGES = (
     ),
     Stage(
         name="words",
-        recipe=lambda model, source: WordsRecipe(_pipeline(model), source),
+        recipe=WordsRecipe,
         settings=FitSettings(
             steps=1600, batch_size=128, learning_rate=2e-3, warmup_steps=100, schedule=Cosine(final=0.02),
             weight_decay=0.05, betas=(0.9, 0.98), precision=Precision.BF16, ema_decay=0.998,

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-from torch import nn
 
 from bottega.data import open_source
 from bottega.room import System
@@ -25,16 +22,6 @@ def _source(name: str | Path | None) -> Any:  # noqa: ANN401 - a world or a fold
     return open_world(str(name)) if str(name) in WORLDS else open_source(name)
 
 
-def _attach(model: nn.Module, assets: Mapping[str, str]) -> None:
-    assert isinstance(model, UniDiffuser)
-    model.attach(assets)
-
-
-def _assets(model: nn.Module) -> Mapping[str, str]:
-    assert isinstance(model, UniDiffuser)
-    return model.assets()
-
-
 SYSTEM = System(
     presets=PRESETS,
     build=UniDiffuser,
@@ -46,7 +33,7 @@ SYSTEM = System(
     stages=STAGES,
     open_source=_source,
     evaluate=evaluate,
-    attach=_attach,
-    assets=_assets,
+    attach=UniDiffuser.attach,
+    assets=UniDiffuser.assets,
     files=files,
 )

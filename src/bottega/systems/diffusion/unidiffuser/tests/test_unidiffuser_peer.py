@@ -142,7 +142,10 @@ def test_the_caption_decoder_equals_diffusers(pipeline: UniDiffuser, folder: Pat
 
     peer = UniDiffuserTextDecoder.from_pretrained(folder / "text_decoder").eval()
     generator = torch.Generator().manual_seed(4)
-    states, tokens = torch.randn(2, 9, 16, generator=generator), torch.randint(2, VOCABULARY, (2, 5), generator=generator)
+    states, tokens = (
+        torch.randn(2, 9, 16, generator=generator),
+        torch.randint(2, VOCABULARY, (2, 5), generator=generator),
+    )
     code = pipeline.caption.encode_prefix(states)
     logits = peer(tokens, states)[0].logits[:, 8:-1]
     assert near(pipeline.caption(code, tokens), logits) < 1e-5

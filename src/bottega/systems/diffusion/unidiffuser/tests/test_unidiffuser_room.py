@@ -89,7 +89,8 @@ def test_noise_weights_are_min_snr_and_vanish_at_the_ends() -> None:
     weights = noise_weight(times, 5.0)
     snr = (PATH.alpha(times) / PATH.sigma(times)) ** 2
     expected = torch.minimum(snr, torch.tensor(5.0)) / snr
-    assert weights[0] == 0 and weights[4] == 0
+    assert weights[0] == 0
+    assert weights[4] == 0
     assert torch.allclose(weights[1:4], expected[1:4].float(), rtol=1e-5)
 
 
@@ -170,7 +171,8 @@ def test_guidance_pushes_the_mean_away_from_the_marginal() -> None:
 def test_an_item_does_not_depend_on_its_neighbours(model: UniDiffuser) -> None:
     one = infer(model, UniDiffuserRequest(inputs=("red apple",), steps=2, seed=5), silent)
     two = infer(model, UniDiffuserRequest(inputs=("red apple", "cat"), steps=2, seed=5), silent)
-    assert isinstance(one, PicturesResult) and isinstance(two, PicturesResult)
+    assert isinstance(one, PicturesResult)
+    assert isinstance(two, PicturesResult)
     assert np.abs(one.pictures[0].astype(int) - two.pictures[0].astype(int)).max() <= 1
 
 
