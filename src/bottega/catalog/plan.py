@@ -34,6 +34,7 @@ from bottega.training import OwnOptimizers, Recipe, TrainState, adamw
 from bottega.weights import bundled_path, read_native_header
 
 RATE_SIZE = 1024
+SAMPLES = 256
 ATEN = torch.ops.aten
 
 
@@ -98,6 +99,22 @@ class LiveBytes(TorchDispatchMode):
         return made
 
 
+class _Few:
+    """The first samples of a source: enough for one update, without the hours that encoding all of them may take."""
+
+    def __init__(self, source: Any, count: int) -> None:
+        self._source, self._count = source, count
+
+    def __len__(self) -> int:
+        return min(self._count, len(self._source))
+
+    def __getitem__(self, index: int) -> Any:
+        return self._source[index]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._source, name)
+
+
 @dataclass(frozen=True, slots=True)
 class Fakes:
     """A model without values, and the mode in which it computes without computing."""
@@ -153,15 +170,18 @@ def plan_train(
     config = catalog.preset(system_id, preset).config
     if system.open_source is None:
         raise RequestError(f"{system_id} cannot open training data")
-    source = system.open_source(data)
+    source = _Few(system.open_source(data), max(SAMPLES, *(stage.settings.batch_size for stage in stages)))
     plans = []
     fakes = Fakes.of(lambda: system.build(config))
+    if system.attach is not None:
+        system.attach(fakes.model, _bundled_assets(catalog, system_id))
     for stage in stages:
+        with fakes.mode:
+            recipe = stage.recipe(fakes.model, source)
         state_bytes = 0
 
-        def work(model: nn.Module, stage: Stage = stage) -> None:
+        def work(model: nn.Module, stage: Stage = stage, recipe: Recipe = recipe) -> None:
             nonlocal state_bytes
-            recipe = stage.recipe(model, source)
             state_bytes = _update(recipe, stage)
 
         counted = _count(fakes, work, stage.name)
@@ -192,8 +212,8 @@ def _update(recipe: Recipe, stage: Stage) -> int:
 def _count(fakes: Fakes, work: Callable[[nn.Module], object], what: str) -> Plan:
     """Runs the work on fake tensors under both counters.
 
-    Work on fakes ends early where Python asks for a value: at the end of a run that makes pictures (their pixels), in the
-    middle of one that writes words. `complete` says whether it got to its end.
+    Work on fakes ends early where Python asks for a value: at the end of a run that makes pictures (their pixels), in
+    the middle of one that writes words. `complete` says whether it got to its end.
     """
     model = fakes.model
     model.zero_grad(set_to_none=True)
