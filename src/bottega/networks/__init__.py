@@ -4,9 +4,29 @@ from bottega.networks.autoencoder_kl import AutoencoderKl, AutoencoderKlConfig, 
 from bottega.networks.caption_decoder import CaptionDecoder, CaptionDecoderConfig
 from bottega.networks.clip import ClipText, ClipTextConfig, ClipVision, ClipVisionConfig, clip_normalise
 from bottega.networks.gpt2 import Gpt2, Gpt2Config
+from bottega.networks.tables import (
+    AUTOENCODER_KL_KEYS,
+    CAPTION_DECODER_KEYS,
+    CLIP_TEXT_KEYS,
+    CLIP_VISION_KEYS,
+    GPT2_KEYS,
+    autoencoder_kl_config,
+    autoencoder_kl_json,
+    clip_text_config,
+    clip_text_json,
+    clip_vision_config,
+    clip_vision_json,
+    gpt2_config,
+    gpt2_json,
+)
 from bottega.networks.uvit import BlockNorm, UVitTrunk, UVitTrunkConfig, initialise_vit
 
 __all__ = [
+    "AUTOENCODER_KL_KEYS",
+    "CAPTION_DECODER_KEYS",
+    "CLIP_TEXT_KEYS",
+    "CLIP_VISION_KEYS",
+    "GPT2_KEYS",
     "AutoencoderKl",
     "AutoencoderKlConfig",
     "BlockNorm",
@@ -21,6 +41,14 @@ __all__ = [
     "Gpt2Config",
     "UVitTrunk",
     "UVitTrunkConfig",
+    "autoencoder_kl_config",
+    "autoencoder_kl_json",
     "clip_normalise",
+    "clip_text_config",
+    "clip_text_json",
+    "clip_vision_config",
+    "clip_vision_json",
+    "gpt2_config",
+    "gpt2_json",
     "initialise_vit",
 ]

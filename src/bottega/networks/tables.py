@@ -45,7 +45,7 @@ def _shortcut(side: str, stage: str) -> Rename:
     return Rename(ours, f"{side}.{stage}.{{i}}.resnets.{{j}}.conv_shortcut.{{rest}}")
 
 
-AUTOENCODER_KL: KeyTable = (
+AUTOENCODER_KL_KEYS: KeyTable = (
     *_resnets("encoder.stages.{i}.blocks.{j}", "encoder.down_blocks.{i}.resnets.{j}"),
     _shortcut("encoder", "down_blocks"),
     Rename("encoder.stages.{i}.down.conv.{rest}", "encoder.down_blocks.{i}.downsamplers.0.conv.{rest}"),
@@ -108,7 +108,7 @@ def _clip_blocks(theirs: str) -> KeyTable:
     )
 
 
-CLIP_TEXT: KeyTable = (
+CLIP_TEXT_KEYS: KeyTable = (
     Rename("token_embed.weight", "text_model.embeddings.token_embedding.weight"),
     Rename("pos_embed", "text_model.embeddings.position_embedding.weight"),
     *_clip_blocks("text_model.encoder.layers.{i}"),
@@ -117,7 +117,7 @@ CLIP_TEXT: KeyTable = (
 )
 """transformers' CLIPTextModel."""
 
-CLIP_VISION: KeyTable = (
+CLIP_VISION_KEYS: KeyTable = (
     Rename("class_token", "vision_model.embeddings.class_embedding"),
     Rename("patch_embed.proj.weight", "vision_model.embeddings.patch_embedding.weight"),
     Rename("pos_embed", "vision_model.embeddings.position_embedding.weight"),
@@ -211,7 +211,7 @@ def _tied_head(ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {"lm_head.weight": ours["token_embed.weight"].clone()}
 
 
-GPT2: KeyTable = (
+GPT2_KEYS: KeyTable = (
     Rename("token_embed.weight", "transformer.wte.weight"),
     Rename("pos_embed", "transformer.wpe.weight"),
     Rename("blocks.{i}.norm1.{rest}", "transformer.h.{i}.ln_1.{rest}"),
@@ -231,10 +231,10 @@ GPT2: KeyTable = (
 )
 """transformers' GPT2LMHeadModel."""
 
-CAPTION_DECODER: KeyTable = (
+CAPTION_DECODER_KEYS: KeyTable = (
     Rename("encode_prefix.{rest}", "encode_prefix.{rest}"),
     Rename("decode_prefix.{rest}", "decode_prefix.{rest}"),
-    *nested("gpt2", "transformer", GPT2),
+    *nested("gpt2", "transformer", GPT2_KEYS),
 )
 """diffusers' UniDiffuserTextDecoder."""
 

@@ -10,12 +10,14 @@ from typing import Any
 from torch import Tensor
 
 from bottega.errors import FileError, WeightsError
-from bottega.networks import BlockNorm, CaptionDecoderConfig, UVitTrunkConfig
-from bottega.networks.tables import (
-    AUTOENCODER_KL,
-    CAPTION_DECODER,
-    CLIP_TEXT,
-    CLIP_VISION,
+from bottega.networks import (
+    AUTOENCODER_KL_KEYS,
+    CAPTION_DECODER_KEYS,
+    CLIP_TEXT_KEYS,
+    CLIP_VISION_KEYS,
+    BlockNorm,
+    CaptionDecoderConfig,
+    UVitTrunkConfig,
     autoencoder_kl_config,
     autoencoder_kl_json,
     clip_text_config,
@@ -178,10 +180,10 @@ def tables(config: UniDiffuserConfig) -> dict[str, KeyTable]:
     """The key table of every part."""
     return {
         "joint": joint_table(config.joint),
-        "autoencoder": AUTOENCODER_KL,
-        "text": CLIP_TEXT,
-        "vision": CLIP_VISION,
-        "caption": CAPTION_DECODER,
+        "autoencoder": AUTOENCODER_KL_KEYS,
+        "text": CLIP_TEXT_KEYS,
+        "vision": CLIP_VISION_KEYS,
+        "caption": CAPTION_DECODER_KEYS,
     }
 
 

@@ -1,0 +1,1 @@
+"""Diffusion models and what they are made of."""
