@@ -28,6 +28,15 @@ _REWORDED = (
     ),
     (r"Error parsing (\S+): could not convert string to float: (.+)", r"\1 is \2, but it must be a number"),
     (r"invalid choice (.+) for argument '(\S+)'\. Expected one of \((.+?),?\)", r"\2 is \1, but it must be one of \3"),
+    (
+        r"Error parsing (\S+): no type matching \{None\}\|INT .* from \[(.+?)\].*",
+        r"\1 is \2, but it must be a whole number",
+    ),
+    (
+        r"Error parsing (\S+): no type matching \{None\}\|FLOAT .* from \[(.+?)\].*",
+        r"\1 is \2, but it must be a number",
+    ),
+    (r"Error parsing (\S+): no type matching (.+) could .* from \[(.+?)\].*", r"\1 is \3, but it must be \2"),
     (r"Missing value for argument '(.+)'\. Expected .*", r"\1 needs a value"),
 )
 
@@ -115,15 +124,15 @@ def _columns(kind: type) -> list[tuple[str, Any, Any]]:
 
 def _reason(said: str, kind: type, arguments: Sequence[str], program: str) -> str:
     """The first part of tyro's box as one line, in words for people."""
-    lines: list[str] = []
+    sections: list[list[str]] = [[]]
     for line in said.splitlines():
-        text = line.strip("│|+ ")
-        if line.startswith("╭") or (not lines and text.endswith("---")):
-            continue  # the box's title
-        if set(text) <= {"─", "-"} or line.startswith("╰"):
-            break
-        lines.append(text)
-    reason = one_line(" ".join(lines)).rstrip(".")
+        text = line.strip("│ ")
+        if text and set(text) <= {"─", "-"}:
+            sections.append([])
+        elif not line.startswith(("╭", "╰")):
+            sections[-1].append(text)
+    content = sections[0] if "│" in said else sections[1]  # without Unicode the box's title is a section of its own
+    reason = one_line(" ".join(content)).rstrip(".")
     unknown = _unknown_option(kind, arguments) if reason.startswith("Unrecognized") else None
     if unknown is not None:
         return f"{program} has no option {unknown}; {nearest(unknown, _options(kind))}"
