@@ -26,7 +26,7 @@ def plant(package: Path, path: str, text: str) -> None:
 def package(tmp_path) -> Path:
     """A package with the library's folders and two rooms, and nothing in them."""
     root = tmp_path / "src" / "bottega"
-    for folder in ("", *PACKAGES, "systems/diffusion", *ROOMS):
+    for folder in (".", *PACKAGES, "systems/diffusion", *ROOMS):
         plant(root, f"{folder}/__init__.py", "")
     for room in ROOMS:
         for file in ("config", "model", "system"):
