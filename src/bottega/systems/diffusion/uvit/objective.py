@@ -1,0 +1,71 @@
+"""What U-ViT is trained to do: predict the noise."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bottega.processes.diffusion import (
+    Denoised,
+    DiscreteVp,
+    Epsilon,
+    MinSnr,
+    Network,
+    Path,
+    UniformTimes,
+    Vp,
+    Weighting,
+    diffusion_loss,
+)
+from bottega.systems.diffusion.uvit.config import ContinuousTime, UVitConfig
+from bottega.systems.diffusion.uvit.model import UVit
+
+CONTINUOUS, DISCRETE = Vp(beta_min=0.1, beta_max=20.0), DiscreteVp.scaled_linear()
+"""The two published noise paths; index i of the discrete one is the network's time i + 1."""
+
+
+def noise_path(config: UVitConfig) -> Path:
+    """The noise path of a size."""
+    return CONTINUOUS if isinstance(config.time, ContinuousTime) else DISCRETE
+
+
+def noise_predictor(network: UVit) -> Network:
+    """The network as `(x_t, t, condition) -> noise`, with t as the path counts it."""
+    if isinstance(network.config.time, ContinuousTime):
+        return lambda x, t, condition: network(x, 999.0 * t, condition)
+    return lambda x, t, condition: network(x, t + 1.0, condition)
+
+
+def denoiser(network: UVit) -> Denoised:
+    """The network as the `Denoiser` that solvers and guidance take."""
+    return Denoised(noise_predictor(network), noise_path(network.config), Epsilon())
+
+
+def uvit_loss(
+    network: UVit,
+    clean: Tensor,
+    condition: Tensor | None,
+    generator: torch.Generator,
+    weighting: Weighting = MinSnr(),  # noqa: B008 - frozen
+) -> Tensor:
+    """The mean weighted squared error of the predicted noise, at even times.
+
+    Args:
+        network: The noise predictor.
+        clean: Pictures or latents `(batch, channels, size, size)`.
+        condition: As the network takes it.
+        generator: Source of times and noise.
+        weighting: How much each noise level counts; `Uniform()` is the published choice.
+
+    Source: arXiv:2209.12152, section 2.
+    """
+    return diffusion_loss(
+        noise_predictor(network),
+        clean,
+        condition,
+        path=noise_path(network.config),
+        prediction=Epsilon(),
+        weighting=weighting,
+        times=UniformTimes(),
+        generator=generator,
+    ).mean()
