@@ -1,53 +1,94 @@
 """The catalog: finds rooms, loads and converts their weights, trains them and runs recipes again.
 
-Importing this package imports neither a room nor torch.
+Importing this package imports neither a room nor torch. `load(...)` and its like work on the systems of bottega;
+`load_in(rooms, ...)` and its like on any catalog.
 """
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from bottega.catalog import ready as _ready
-from bottega.catalog import replays as _replays
-from bottega.catalog import training as _training
-from bottega.catalog.ready import BUNDLED, DTYPES, NATIVE, Ready
+from bottega.catalog.cases import Case, cases
+from bottega.catalog.ready import BUNDLED, DTYPES, NATIVE, Ready, check_device
+from bottega.catalog.ready import build as build_in
+from bottega.catalog.ready import convert as convert_in
+from bottega.catalog.ready import load as load_in
 from bottega.catalog.replays import Replayed
+from bottega.catalog.replays import replay as replay_in
 from bottega.catalog.rooms import Catalog, Info
-from bottega.catalog.training import Bundled, FitOptions, From, Scratch, StageProgress, Start, Trained
+from bottega.catalog.training import (
+    Bundled,
+    FitOptions,
+    From,
+    Scratch,
+    StageProgress,
+    Start,
+    Trained,
+    choose_stages,
+    choose_start,
+    with_steps,
+)
+from bottega.catalog.training import fit as fit_in
 from bottega.room import Card, Report, System, silent
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from bottega.catalog.plan import Plan, matmul_rate, plan_run, plan_train
+
 __all__ = [
-    "BUNDLED",
+    "Catalog",
+    "Info",
+    "Case",
+    "FitOptions",
+    "choose_stages",
+    "card",
+    "build",
+    "get",
+    "cases",
+    "StageProgress",
+    "From",
+    "with_steps",
+    "load_in",
+    "Trained",
+    "matmul_rate",
+    "Ready",
+    "choose_start",
+    "info",
+    "check_device",
+    "fit",
+    "convert",
     "DTYPES",
+    "replay",
+    "Plan",
+    "fit_in",
+    "plan_train",
+    "BUNDLED",
+    "build_in",
+    "plan_run",
+    "replay_in",
     "NATIVE",
     "ROOMS",
-    "Bundled",
-    "Catalog",
-    "FitOptions",
-    "From",
-    "Info",
-    "Ready",
-    "Replayed",
     "Scratch",
-    "StageProgress",
+    "Bundled",
+    "convert_in",
     "Start",
-    "Trained",
-    "build",
-    "card",
-    "convert",
-    "fit",
-    "get",
-    "info",
     "load",
-    "replay",
     "systems",
+    "Replayed",
 ]
 
 ROOMS = Catalog()
+_PLANS = ("Plan", "matmul_rate", "plan_run", "plan_train")
+
+
+def __getattr__(name: str) -> Any:
+    """The forecasts, which need torch to be imported."""
+    if name not in _PLANS:
+        raise AttributeError(f"module 'bottega.catalog' has no attribute {name!r}")
+    return importlib.import_module("bottega.catalog.plan").__dict__[name]
 
 
 def systems() -> list[str]:
@@ -72,7 +113,7 @@ def info(system_id: str) -> Info:
 
 def build(system_id: str, preset: str, device: str = "cpu") -> nn.Module:
     """A system of a published size, freshly initialised; on "meta" it takes no memory."""
-    return _ready.build(ROOMS, system_id, preset, device)
+    return build_in(ROOMS, system_id, preset, device)
 
 
 def load(
@@ -85,7 +126,7 @@ def load(
     dtype: str | None = None,
 ) -> Ready:
     """A system with weights in it, ready to be called. See `bottega.catalog.ready.load`."""
-    return _ready.load(ROOMS, system_id, preset=preset, weights=weights, format=format, device=device, dtype=dtype)
+    return load_in(ROOMS, system_id, preset=preset, weights=weights, format=format, device=device, dtype=dtype)
 
 
 def convert(
@@ -98,7 +139,7 @@ def convert(
     preset: str | None = None,
 ) -> Path:
     """Weights from one format to another. See `bottega.catalog.ready.convert`."""
-    return _ready.convert(
+    return convert_in(
         ROOMS, system_id, source, target,
         source_format=source_format, target_format=target_format, preset=preset,
     )  # fmt: skip
@@ -131,19 +172,19 @@ def fit(
         Where the weights are, with losses and times.
     """
     system, own_data = ROOMS.get(system_id), data is not None
-    chosen = _training.choose_stages(system, system_id, stages, own_data=own_data)
-    return _training.fit(
+    chosen = choose_stages(system, system_id, stages, own_data=own_data)
+    return fit_in(
         ROOMS,
         system_id,
         data,
         preset=preset,
         out=Path(out) if out is not None else Path("runs") / f"{system_id}-{preset}",
-        stages=_training.with_steps(chosen, steps),
-        start=start or _training.choose_start(system, preset, own_data=own_data),
+        stages=with_steps(chosen, steps),
+        start=start or choose_start(system, preset, own_data=own_data),
         options=options,
     )
 
 
 def replay(path: str | Path, *, weights: str | Path | None = None, report: Report = silent) -> Replayed:
     """Runs the recipe inside a file again and compares. See `bottega.catalog.replays.replay`."""
-    return _replays.replay(ROOMS, path, weights=weights, report=report)
+    return replay_in(ROOMS, path, weights=weights, report=report)

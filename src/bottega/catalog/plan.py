@@ -194,6 +194,7 @@ def plan_train(
 def _update(recipe: Recipe, stage: Stage) -> int:
     """One update of a recipe; returns the bytes of a checkpoint (weights, average, two moments)."""
     settings = stage.settings
+    optimizers: dict[str, torch.optim.Optimizer]
     if isinstance(recipe, OwnOptimizers):
         optimizers = recipe.optimizers(settings)
     else:
@@ -239,13 +240,17 @@ def _count(fakes: Fakes, work: Callable[[nn.Module], object], what: str) -> Plan
     )
 
 
-def _attention(query: Any, key: Any, value: Any, *rest: Any, out_shape: Any = None, **options: Any) -> int:
+def _attention(
+    query: Any, key: Any, value: Any, *rest: Any, attn_mask: Any = None, scale: Any = None, out_shape: Any
+) -> int:
+    """FLOPs of torch's CPU kernel for attention, from its arguments' shapes."""
     return sdpa_flop_count(query, key, value)
 
 
 def _attention_backward(
-    grad: Any, query: Any, key: Any, value: Any, *rest: Any, out_shape: Any = None, **options: Any
+    grad: Any, query: Any, key: Any, value: Any, *rest: Any, attn_mask: Any = None, scale: Any = None, out_shape: Any
 ) -> int:
+    """The same for its gradient."""
     return sdpa_backward_flop_count(grad, query, key, value)
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -17,7 +18,7 @@ from bottega.room import Stage, System
 if TYPE_CHECKING:
     from torch import nn
 
-    from bottega.training import FitResult, FitSettings, Precision, TrainProgress
+    from bottega.training import FitResult, FitSettings, Precision, Recipe, TrainProgress
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,13 +109,13 @@ class Trained:
 
     Args:
         weights: A file of bottega's own format, for `load(..., weights=...)`.
-        losses: The last logged loss of every stage, by name.
+        losses: The last logged loss of every stage, by name; None where the stage was complete already.
         seconds: Training time of every stage, by name.
         warnings: What went less than well.
     """
 
     weights: Path
-    losses: dict[str, float]
+    losses: dict[str, float | None]
     seconds: dict[str, float]
     warnings: tuple[str, ...] = ()
 
@@ -154,9 +155,6 @@ def fit(
         FileError: The data cannot be read, or the disk is full.
         Cancelled: It was stopped; the same call goes on from there.
     """
-    from bottega.training import fit as fit_stage
-    from bottega.weights import load_into
-
     system = catalog.get(system_id)
     device = check_device(options.device)
     open_source = system.open_source
@@ -169,16 +167,8 @@ def fit(
     model.to(device)
     results: dict[str, FitResult] = {}
     for number, (stage, stage_settings) in enumerate(zip(stages, settings, strict=True), 1):
-        recipe = stage.recipe(model, source)
-
-        def report(progress: TrainProgress, name: str = stage.name, number: int = number) -> None:
-            options.report(StageProgress(stage=name, number=number, stages=len(stages), fit=progress))
-
-        result = fit_stage(recipe, stage_settings, out / stage.name, report=report, resume=options.resume)
-        results[stage.name] = result
-        load_into(recipe.model, result.weights(), source=f"stage {stage.name}")  # the averaged weights, where kept
-        if isinstance(recipe, _Finishing):
-            recipe.finish()
+        tell = partial(_tell, options.report, stage.name, number, len(stages))
+        results[stage.name] = _run_stage(stage.recipe(model, source), stage_settings, out / stage.name, tell, options)
     path = out / f"{system_id}-{preset}.safetensors"
     if int(os.environ.get("RANK", "0")) == 0:
         _save(system, system_id, model, config, assets, path)
@@ -188,6 +178,26 @@ def fit(
         seconds={name: result.seconds for name, result in results.items()},
         warnings=tuple(text for result in results.values() for text in result.warnings),
     )
+
+
+def _run_stage(
+    recipe: Recipe, settings: FitSettings, out: Path, tell: Callable[[TrainProgress], None], options: FitOptions
+) -> FitResult:
+    """Trains one stage and leaves its (averaged, where kept) weights in the model."""
+    from bottega.training import fit as fit_stage
+    from bottega.weights import load_into
+
+    result = fit_stage(recipe, settings, out, report=tell, resume=options.resume)
+    load_into(recipe.model, result.weights(), source=out.name)
+    if isinstance(recipe, _Finishing):
+        recipe.finish()
+    return result
+
+
+def _tell(
+    report: Callable[[StageProgress], None], stage: str, number: int, stages: int, progress: TrainProgress
+) -> None:
+    report(StageProgress(stage=stage, number=number, stages=stages, fit=progress))
 
 
 def choose_stages(

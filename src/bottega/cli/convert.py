@@ -8,8 +8,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from bottega.catalog import NATIVE, Catalog
-from bottega.catalog.ready import convert
+from bottega.catalog import NATIVE, Catalog, convert_in
 from bottega.cli.arguments import parse, take_system
 
 
@@ -36,7 +35,7 @@ def main(arguments: list[str], rooms: Catalog) -> int:
     """Converts once."""
     system_id, rest = take_system(arguments, "bottega convert", rooms)
     options = parse(ConvertOptions, rest, f"bottega convert {system_id}")
-    written = convert(
+    written = convert_in(
         rooms,
         system_id,
         options.source,

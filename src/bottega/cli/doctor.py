@@ -104,7 +104,7 @@ def _speeds() -> list[Finding]:
         return []
     import torch
 
-    from bottega.catalog.plan import matmul_rate
+    from bottega.catalog import matmul_rate
 
     build = torch.version.cuda and f"CUDA {torch.version.cuda}" or "CPU build"
     findings = [Finding(name="torch build", state="ok", says=f"{build}, {torch.get_num_threads()} threads")]

@@ -9,8 +9,7 @@ from typing import Annotated
 from rich.table import Table
 from tyro.conf import arg
 
-from bottega.catalog import Catalog
-from bottega.catalog.ready import load
+from bottega.catalog import Catalog, load_in
 from bottega.cli.arguments import parse, take_system
 from bottega.cli.screen import output, reporting
 from bottega.errors import RequestError
@@ -54,7 +53,7 @@ def main(arguments: list[str], rooms: Catalog) -> int:
     evaluate = rooms.get(system_id).evaluate
     if evaluate is None:
         raise RequestError(f"{system_id} has no evaluation")
-    ready = load(
+    ready = load_in(
         rooms, system_id, preset=options.preset, weights=options.weights, format=options.format,
         device=options.device, dtype=options.dtype,
     )  # fmt: skip

@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from bottega import __version__
-from bottega.catalog import Ready
-from bottega.catalog.cases import Case
+from bottega.catalog import Case, Ready
 from bottega.cli.wording import count_text, time_text
 from bottega.room import Card, Result
 

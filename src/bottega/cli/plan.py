@@ -18,7 +18,7 @@ from bottega.cli.wording import bytes_text, count_text, nearest, time_text
 from bottega.errors import RequestError
 
 if TYPE_CHECKING:
-    from bottega.catalog.plan import Plan
+    from bottega.catalog import Plan
 
 JOBS = ("run", "train")
 SLOW = 4
@@ -71,9 +71,7 @@ def main(arguments: list[str], rooms: Catalog) -> int:
 def _plans(rooms: Catalog, system_id: str, job: str, preset: str, options: PlanOptions) -> tuple[list[Plan], float]:
     import torch
 
-    from bottega.catalog.plan import matmul_rate, plan_run, plan_train
-    from bottega.catalog.ready import check_device
-    from bottega.catalog.training import choose_stages, with_steps
+    from bottega.catalog import check_device, choose_stages, matmul_rate, plan_run, plan_train, with_steps
 
     rate = matmul_rate(check_device(options.device), torch.float32)
     if job == "run":

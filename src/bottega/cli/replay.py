@@ -9,8 +9,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from bottega.catalog import Catalog
-from bottega.catalog.replays import replay
+from bottega.catalog import Catalog, replay_in
 from bottega.cli.arguments import parse
 from bottega.cli.run import check_output
 from bottega.cli.screen import reporting
@@ -41,7 +40,7 @@ def main(arguments: list[str], rooms: Catalog) -> int:
     if options.output is not None:
         check_output(options.output)
     with reporting(quiet=options.json) as report:
-        replayed = replay(rooms, options.file, weights=options.weights, report=report)
+        replayed = replay_in(rooms, options.file, weights=options.weights, report=report)
     same = replayed.difference is None
     if options.output is not None and replayed.result is not None:
         save(replayed.result, options.output)

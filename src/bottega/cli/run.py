@@ -11,8 +11,7 @@ from typing import Annotated, Any
 
 from tyro.conf import arg
 
-from bottega.catalog import Catalog
-from bottega.catalog.ready import Ready, load
+from bottega.catalog import Catalog, Ready, load_in
 from bottega.cli.arguments import parse_with_request, take_system
 from bottega.cli.screen import note, reporting
 from bottega.cli.wording import time_text
@@ -54,7 +53,7 @@ def main(arguments: list[str], rooms: Catalog) -> int:
     options, request = parse_with_request(RunOptions, system.request, rest, program, rooms.card(system_id).sentence)
     if options.output is not None:
         check_output(options.output)
-    ready = load(
+    ready = load_in(
         rooms, system_id, preset=options.preset, weights=options.weights, format=options.format,
         device=options.device, dtype=options.dtype,
     )  # fmt: skip

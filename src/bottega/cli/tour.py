@@ -13,9 +13,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from bottega.catalog import Catalog
-from bottega.catalog.cases import Case, cases
-from bottega.catalog.ready import Ready, check_device, load
+from bottega.catalog import Case, Catalog, Ready, cases, check_device, load_in
 from bottega.cli.arguments import parse
 from bottega.cli.page import Shown, page
 from bottega.cli.run import check_output
@@ -67,7 +65,7 @@ def main(arguments: list[str], rooms: Catalog) -> int:
             for system_id in rooms.systems()
             if rooms.get(system_id).bundled is not None
             for each in _visit(
-                load(rooms, system_id, device=options.device), options.prompts or PROMPTS, picture, rooms
+                load_in(rooms, system_id, device=options.device), options.prompts or PROMPTS, picture, rooms
             )
         ]
         if not shown:

@@ -11,8 +11,20 @@ from typing import Annotated, Literal
 from rich.progress import TaskID
 from tyro.conf import arg
 
-from bottega.catalog import NATIVE, Bundled, Catalog, FitOptions, From, Scratch, StageProgress, Start
-from bottega.catalog.training import choose_stages, choose_start, fit, with_steps
+from bottega.catalog import (
+    NATIVE,
+    Bundled,
+    Catalog,
+    FitOptions,
+    From,
+    Scratch,
+    StageProgress,
+    Start,
+    choose_stages,
+    choose_start,
+    fit_in,
+    with_steps,
+)
 from bottega.cli.arguments import parse, take_system
 from bottega.cli.screen import bars
 from bottega.cli.wording import time_text
@@ -71,7 +83,7 @@ def main(arguments: list[str], rooms: Catalog) -> int:
     stages = with_steps(choose_stages(system, system_id, options.stages, own_data=own_data), options.steps)
     rooms.preset(system_id, options.preset)
     with _reporting() as report:
-        trained = fit(
+        trained = fit_in(
             rooms,
             system_id,
             options.data,
@@ -82,7 +94,8 @@ def main(arguments: list[str], rooms: Catalog) -> int:
             options=_fit_options(options, report),
         )
     for name, loss in trained.losses.items():
-        print(f"{name}: loss {loss:.4g} after {time_text(trained.seconds[name])}")
+        said = "complete already" if loss is None else f"loss {loss:.4g}"
+        print(f"{name}: {said}, {time_text(trained.seconds[name])} in all")
     for warning in trained.warnings:
         print(f"warning: {warning}")
     print(f"{trained.weights}\nrun it: bottega run {system_id} --weights {trained.weights} ...")
@@ -132,6 +145,8 @@ def _reporting() -> Iterator[Callable[[StageProgress], None]]:
             name, at = progress.stage, progress.fit
             if name not in tasks:
                 tasks[name] = shown.add_task(f"{name} ({progress.number} of {progress.stages})", extra="")
-            shown.update(tasks[name], completed=at.step, total=at.total, extra=f"loss {at.loss:.4g}")
+            shown.update(
+                tasks[name], completed=at.step, total=at.total, extra="" if at.loss is None else f"loss {at.loss:.4g}"
+            )
 
         yield report

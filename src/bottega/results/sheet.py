@@ -37,8 +37,15 @@ def _has(font: Font, letter: str) -> bool:
     """Whether the font draws the letter as something other than its missing-letter box."""
     if letter.isspace():
         return True
-    missing, drawn = font.getmask("\U0010fffe"), font.getmask(letter)
-    return drawn.size != missing.size or bytes(drawn) != bytes(missing)
+    return not np.array_equal(_drawn(font, letter), _drawn(font, "\U0010fffe"))
+
+
+def _drawn(font: Font, letter: str) -> np.ndarray:
+    """The letter's own pixels."""
+    left, top, right, bottom = (math.ceil(edge) for edge in font.getbbox(letter))
+    image = Image.new("L", (max(1, right - left), max(1, bottom - top)))
+    ImageDraw.Draw(image).text((-left, -top), letter, fill=255, font=font)
+    return np.asarray(image)
 
 
 def _word(word: str) -> tuple[str, Font]:
