@@ -97,8 +97,9 @@ class UVitRecipe:
         def loss(part: UVitBatch) -> Tensor:
             with torch.no_grad():
                 clean = self.pipeline.to_signal(part.pictures, state.generator)
-                reads = part.words is not None and self.pipeline.text is not None
-                condition = self.pipeline.read(part.words) if reads else part.words
+                condition = part.words
+                if condition is not None and self.pipeline.text is not None:
+                    condition = self.pipeline.read(condition)
             return uvit_loss(self.model, clean, condition, state.generator, self.weighting)
 
         return descend(state, batch, loss)
