@@ -73,7 +73,7 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.chdir(tmp_path)
 
 
-def refused(path: Path, read: Callable[[Path], object] = read_tensors) -> str:
+def assert_refused(path: Path, read: Callable[[Path], object] = read_tensors) -> str:
     with pytest.raises(FileError) as caught:
         read(path)
     text = str(caught.value)
@@ -105,7 +105,7 @@ def test_the_payloads_do_run_where_pickle_is_trusted(name: str) -> None:
 def test_hostile_pickles_are_refused(name: str, container: str) -> None:
     path = Path(f"model{random.Random(name + container).choice(['.pt', '.pth', '.bin', '.ckpt'])}")
     write_pickled(path, payloads()[name], container)
-    assert "refused" in refused(path)
+    assert "refused" in assert_refused(path)
 
 
 @pytest.mark.parametrize("name", PAYLOADS)
@@ -113,9 +113,9 @@ def test_hostile_pickles_are_refused_under_another_name(name: str) -> None:
     for suffix in (".safetensors", ".safetensors.index.json", ".pkl", ".pickle", ".npy", ".onnx", ""):
         path = Path(f"model{suffix}")
         write_pickled(path, payloads()[name], "zip")
-        refused(path)
-        refused(path, read_metadata)
-        refused(path, read_json)
+        assert_refused(path)
+        assert_refused(path, read_metadata)
+        assert_refused(path, read_json)
 
 
 def rewritten_zip(source: Path, target: Path, **changes: object) -> None:
@@ -169,25 +169,25 @@ DAMAGED_SAFETENSORS = {
 def test_damaged_safetensors_are_refused(name: str) -> None:
     path = Path("model.safetensors")
     path.write_bytes(DAMAGED_SAFETENSORS[name])
-    refused(path)
-    refused(path, read_native_header)
+    assert_refused(path)
+    assert_refused(path, read_native_header)
 
 
 def test_a_pickle_named_safetensors_is_called_by_its_name() -> None:
     torch.save({"w": torch.ones(1)}, "model.safetensors")
-    assert "rename it to .pt" in refused(Path("model.safetensors"))
+    assert "rename it to .pt" in assert_refused(Path("model.safetensors"))
 
 
 def test_a_safetensors_file_named_pt_is_refused() -> None:
     Path("model.pt").write_bytes(GOOD)
-    refused(Path("model.pt"))
+    assert_refused(Path("model.pt"))
 
 
 @pytest.mark.parametrize("name", ["../../evil", "/etc/evil", "a/../../evil", "..\\evil", "\\evil"])
 def test_archives_that_lead_out_are_refused(name: str) -> None:
     torch.save({"w": torch.ones(1)}, "good.pt")
     rewritten_zip(Path("good.pt"), Path("bad.pt"), extra=[(name, b"x")])
-    assert "hostile" in refused(Path("bad.pt"))
+    assert "hostile" in assert_refused(Path("bad.pt"))
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
@@ -195,13 +195,13 @@ def test_archives_with_two_entries_of_one_name_are_refused() -> None:
     torch.save({"w": torch.ones(1)}, "good.pt")
     bomb = pickle.dumps(payloads()["os.system"])
     rewritten_zip(Path("good.pt"), Path("bad.pt"), extra=[("good/data.pkl", bomb)])
-    assert "hostile" in refused(Path("bad.pt"))
+    assert "hostile" in assert_refused(Path("bad.pt"))
 
 
 def test_compressed_archives_are_refused() -> None:
     torch.save({"w": torch.zeros(2**20)}, "good.pt")
     rewritten_zip(Path("good.pt"), Path("bad.pt"), compression=zipfile.ZIP_DEFLATED)
-    assert "compressed" in refused(Path("bad.pt"))
+    assert "compressed" in assert_refused(Path("bad.pt"))
 
 
 def test_archives_that_are_cut_or_lie_about_sizes_are_refused() -> None:
@@ -209,11 +209,11 @@ def test_archives_that_are_cut_or_lie_about_sizes_are_refused() -> None:
     content = Path("good.pt").read_bytes()
     for cut in (1, 3, 10, 100, len(content) // 2, len(content) - 1):
         Path("bad.pt").write_bytes(content[:cut])
-        refused(Path("bad.pt"))
+        assert_refused(Path("bad.pt"))
     directory = content.rindex(b"PK\x01\x02")
     lying = content[: directory + 24] + (2**31).to_bytes(4, "little") + content[directory + 28 :]
     Path("bad.pt").write_bytes(lying)
-    refused(Path("bad.pt"))
+    assert_refused(Path("bad.pt"))
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
@@ -224,19 +224,19 @@ def test_polyglots_are_refused() -> None:
         for suffix in (".pt", ".safetensors"):
             path = Path(f"polyglot{suffix}")
             path.write_bytes(content)
-            refused(path)
+            assert_refused(path)
 
 
 def test_torchscript_and_tar_archives_are_refused() -> None:
     torch.jit.script(nn.Linear(2, 2)).save("script.pt")
-    refused(Path("script.pt"))
+    assert_refused(Path("script.pt"))
     with tarfile.open("old.pt", "w") as archive:
         for name in ("storages", "tensors", "pickle"):
             content = pickle.dumps(payloads()["os.system"])
             info = tarfile.TarInfo(name)
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
-    refused(Path("old.pt"))
+    assert_refused(Path("old.pt"))
 
 
 def forged(shape: tuple[int, ...], stride: tuple[int, ...]) -> torch.Tensor:
@@ -277,35 +277,35 @@ NOT_PLAIN = {
 @pytest.mark.filterwarnings("ignore:TypedStorage")
 def test_what_is_no_plain_mapping_of_tensors_is_refused(name: str, container: str) -> None:
     write_pickled(Path("model.pt"), NOT_PLAIN[name](), container)
-    refused(Path("model.pt"))
+    assert_refused(Path("model.pt"))
 
 
 def test_nesting_is_named_by_the_caller_and_never_guessed() -> None:
     torch.save({"state_dict": {"w": torch.ones(2)}, "step": 3}, "model.ckpt")
-    assert "may be inside state_dict" in refused(Path("model.ckpt"))
+    assert "may be inside state_dict" in assert_refused(Path("model.ckpt"))
     assert torch.equal(read_tensors(Path("model.ckpt"), inside="state_dict")["w"], torch.ones(2))
-    assert "it holds: state_dict, step" in refused(Path("model.ckpt"), lambda path: read_tensors(path, inside="ema"))
+    assert "it holds: state_dict, step" in assert_refused(Path("model.ckpt"), lambda path: read_tensors(path, inside="ema"))
     Path("model.safetensors").write_bytes(GOOD)
-    refused(Path("model.safetensors"), lambda path: read_tensors(path, inside="ema"))
+    assert_refused(Path("model.safetensors"), lambda path: read_tensors(path, inside="ema"))
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".pth", ".bin", ".ckpt", ".safetensors", ".safetensors.index.json"])
 def test_what_is_no_file_is_refused(suffix: str) -> None:
     path = Path(f"model{suffix}")
-    assert "does not exist" in refused(path)
+    assert "does not exist" in assert_refused(path)
     path.touch()
-    assert "is empty" in refused(path)
+    assert "is empty" in assert_refused(path)
     path.unlink()
     path.mkdir()
     (path / "inner.safetensors").write_bytes(GOOD)
-    assert "is a folder; name a file in it (inner.safetensors)" in refused(path)
+    assert "is a folder; name a file in it (inner.safetensors)" in assert_refused(path)
     (path / "inner.safetensors").unlink()
     path.rmdir()
     os.mkfifo(path)
-    assert "not a regular file" in refused(path)
+    assert "not a regular file" in assert_refused(path)
     path.unlink()
     path.symlink_to("nowhere")
-    refused(path)
+    assert_refused(path)
 
 
 @pytest.mark.parametrize(
@@ -378,7 +378,7 @@ def test_mutated_safetensors_give_tensors_or_our_error(seed: int) -> None:
             read_metadata(path)
             read += all(isinstance(tensor, torch.Tensor) for tensor in tensors.values())
         except BottegaError:
-            refused(path)
+            assert_refused(path)
     assert 0 < read < 450
 
 
@@ -394,5 +394,5 @@ def test_mutated_pickles_give_tensors_or_our_error(container: str) -> None:
         try:
             read_tensors(path)
         except BottegaError:
-            refused(path)
+            assert_refused(path)
         assert not Path(CANARY).exists()
