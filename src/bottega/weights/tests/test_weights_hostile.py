@@ -284,7 +284,8 @@ def test_nesting_is_named_by_the_caller_and_never_guessed() -> None:
     torch.save({"state_dict": {"w": torch.ones(2)}, "step": 3}, "model.ckpt")
     assert "may be inside state_dict" in assert_refused(Path("model.ckpt"))
     assert torch.equal(read_tensors(Path("model.ckpt"), inside="state_dict")["w"], torch.ones(2))
-    assert "it holds: state_dict, step" in assert_refused(Path("model.ckpt"), lambda path: read_tensors(path, inside="ema"))
+    text = assert_refused(Path("model.ckpt"), lambda path: read_tensors(path, inside="ema"))
+    assert "it holds: state_dict, step" in text
     Path("model.safetensors").write_bytes(GOOD)
     assert_refused(Path("model.safetensors"), lambda path: read_tensors(path, inside="ema"))
 
@@ -342,7 +343,7 @@ def test_an_index_agrees_with_its_files(content: str) -> None:
     Path("shard.safetensors").write_bytes(GOOD)
     index = Path("model.safetensors.index.json")
     index.write_text(content)
-    refused(index)
+    assert_refused(index)
     index.write_text(json.dumps({"weight_map": {"w": "shard.safetensors", "b": "shard.safetensors"}}))
     assert set(read_tensors(index)) == {"w", "b"}
 
