@@ -65,7 +65,7 @@ def linear_rates() -> LinearRates:
 
 
 def pack(weight: Tensor, rows: int = ROWS) -> Tensor | None:
-    """A float32 weight `(out, in)` in oneDNN's own layout, best for inputs of about so many rows; None without oneDNN."""
+    """A float32 weight `(out, in)` in oneDNN's layout, best for about so many rows of input; None without oneDNN."""
     if not torch.backends.mkldnn.is_available():
         return None
     try:
