@@ -34,6 +34,7 @@ class Ready:
         weights: Which weights it holds.
         system: The room's record.
         assets: Text files that belong to the weights.
+        packed: Whether its linear layers run on packed weights; see `bottega.layers.prepare_for_inference`.
     """
 
     id: str
@@ -43,6 +44,7 @@ class Ready:
     weights: WeightsOrigin
     system: System
     assets: dict[str, str] = dataclasses.field(default_factory=dict)
+    packed: bool = False
 
     def __call__(self, request: Any, report: Report = silent) -> Result:
         """Runs the system.
@@ -85,6 +87,7 @@ class Ready:
             device=str(parameter.device),
             dtype=str(parameter.dtype).removeprefix("torch."),
             threads=torch.get_num_threads(),
+            packed=self.packed,
         )
 
 
@@ -135,6 +138,7 @@ def load(
     """
     import torch
 
+    from bottega.layers import prepare_for_inference
     from bottega.results import WeightsOrigin
     from bottega.weights import load_into, resolve
 
@@ -160,7 +164,16 @@ def load(
         weights=WeightsOrigin(sha256=content_hash(path), source=source, format=None if format == NATIVE else format),
         system=system,
         assets=dict(checkpoint.assets),
+        packed=prepare_for_inference(model) > 0,
     )
+
+
+def with_linears(ready: Ready, *, packed: bool) -> Ready:
+    """The system with its linear layers on packed weights or not, as a recipe says: the last bits depend on it."""
+    from bottega.layers import prepare_for_inference, undo_preparation
+
+    undo_preparation(ready.model)
+    return dataclasses.replace(ready, packed=prepare_for_inference(ready.model, packed=packed) > 0)
 
 
 def read_checkpoint(system: System, system_id: str, path: Path, format: str | None, config: Any) -> Checkpoint:

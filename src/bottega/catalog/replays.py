@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bottega.catalog.ready import BUNDLED, load
+from bottega.catalog.ready import BUNDLED, load, with_linears
 from bottega.catalog.rooms import Catalog
 from bottega.errors import FileError
 from bottega.room import Report, Result, silent
@@ -66,7 +66,7 @@ def replay(
     if ready.weights.sha256 != origin.weights.sha256:
         return Replayed(origin=origin, result=None, difference=_other_weights(origin, ready.weights.sha256))
     with _threads(origin.threads):
-        result = ready(request, report)
+        result = with_linears(ready, packed=origin.packed)(request, report)
     found = difference(Path(path), result, origin)
     return Replayed(origin=origin, result=result, difference=None if found is None else found + _versions(origin))
 

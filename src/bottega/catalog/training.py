@@ -233,6 +233,8 @@ def _starting_model(
     """The model on the CPU, its configuration and its assets."""
     import torch
 
+    from bottega.layers import undo_preparation
+
     match start:
         case Scratch(seed=seed):
             system, config = catalog.get(system_id), catalog.preset(system_id, preset).config
@@ -243,6 +245,7 @@ def _starting_model(
             ready = load(catalog, system_id, preset=preset)
         case From(weights=weights, format=format):
             ready = load(catalog, system_id, preset=preset, weights=weights, format=format)
+    undo_preparation(ready.model)  # training takes the plain path, and torch.compile sees plain layers
     ready.model.train()
     return ready.model, ready.config, ready.assets
 

@@ -50,6 +50,7 @@ class Origin:
         preset: The size that ran.
         weights: Which weights ran.
         request: The request, as `bottega.weights.encode_config` writes it.
+        packed: Whether linear layers ran on packed weights, which may change the last bits.
         inputs: The files that the request names.
         seed: The seed that the result reports.
         device: Where it ran, such as "cpu" or "cuda:0".
@@ -68,6 +69,7 @@ class Origin:
     device: str
     dtype: str
     threads: int
+    packed: bool = False
     inputs: tuple[InputFile, ...] = ()
     index: int | None = None
 
