@@ -69,10 +69,11 @@ def _outcome(model: JointUVit, seconds: dict[str, list[float]], errors: dict[str
     method = (
         f"Width 768, depth 12, {CONFIG.latent_size} x {CONFIG.latent_size} latents, 77 text tokens, batch {BATCH}: "
         f"{weights / 1e6:.0f} M parameters, {flops / 1e9:.0f} GFLOP and at least {4 * weights / 1e6:.0f} MB (fp32) of "
-        f"weights read in a step. The floor is one product of (672, 768) with (768, 3072) in the same turns: packed "
-        f"oneDNN for fp32, torch's own for bf16. Medians of {ROUNDS} rounds in turns; ratios are medians of rounds. Largest "
-        f"relative difference from the peer in fp32: {errors['fp32']:.1e} plain, {errors['fp32, packed weights']:.1e} packed, "
-        f"{errors['bf16']:.1e} in bf16 (the peer's own bf16: {errors['bf16, peer']:.1e})."
+        "weights read in a step. The floor is one product of (672, 768) with (768, 3072) in the same turns: packed "
+        f"oneDNN for fp32, torch's own for bf16. Medians of {ROUNDS} rounds in turns; ratios are medians of rounds. "
+        f"Largest relative difference from the peer: fp32 {errors['fp32']:.1e}, packed "
+        f"{errors['fp32, packed weights']:.1e}, bf16 {errors['bf16']:.1e} (the peer's own bf16 from its fp32: "
+        f"{errors['bf16, peer']:.1e})."
     )
     rates = {name: gemm_flops / half[name] / 1e9 for name in ("gemm", "gemm bf16")}
     return Outcome(

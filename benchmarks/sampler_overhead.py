@@ -51,8 +51,8 @@ def run() -> Outcome:
 
     method = (
         f"{STEPS} steps on a state of {SHAPE}, 16 kB: a step moves at least 48 kB and makes about 12 kFLOP, so "
-        f"operators' overhead is all there is. The floor is the two multiply-adds of a first-order step. Medians of {ROUNDS} "
-        f"rounds in turns. End states agree to {max(errors.values()):.0e}."
+        f"operators' overhead is all there is. The floor is the two multiply-adds of a first-order step. Medians "
+        f"of {ROUNDS} rounds in turns. End states agree to {max(errors.values()):.0e}."
     )
     rows = (
         row("DDIM", "ddim"),

@@ -136,16 +136,17 @@ def prepare_for_inference(model: nn.Module, *, packed: bool | None = None) -> in
         return 0
     for layer in layers:
         layer.__class__ = PackedLinear  # the same module: nobody's reference to it, hook or name is lost
-        layer.packed = layer.packed_from = None
+        layer.__dict__.update(packed=None, packed_from=None)
     return len(layers)
 
 
 def undo_preparation(model: nn.Module) -> int:
     """Takes `prepare_for_inference` back and frees the packed weights; returns how many layers were changed."""
-    layers = [part for part in model.modules() if isinstance(part, PackedLinear)]
+    layers: list[nn.Linear] = [part for part in model.modules() if isinstance(part, PackedLinear)]
     for layer in layers:
         layer.__class__ = nn.Linear
-        del layer.packed, layer.packed_from
+        for name in ("packed", "packed_from"):
+            layer.__dict__.pop(name)
     return len(layers)
 
 
