@@ -17,6 +17,7 @@ import torch
 from bottega import catalog
 from bottega.cli import main
 from bottega.errors import FileError
+from bottega.layers import undo_preparation
 from bottega.room import Checkpoint, silent
 from bottega.training import fit
 from bottega.weights import NativeWeights, bundled_path, save_native, verify
@@ -162,6 +163,7 @@ def test_saved_and_loaded_is_the_same_system(system_id, workshop, tmp_path):
     system, model = catalog.get(system_id), workshop(system_id)[0]
     loaded = save(system_id, model, tmp_path / "own.safetensors")
     assert loaded.preset == "tiny"
+    undo_preparation(loaded.model)  # the same kernels as the model that was saved: rounding would differ
     assert same(system.infer(model, system.tiny_request, silent), loaded(system.tiny_request))
 
 
