@@ -27,9 +27,9 @@ def run(steps: int = STEPS) -> Outcome:
     error = (plain - skips).std().item() / len(skips) ** 0.5
     fewer = PRESETS["tiny"].parameters - PRESETS["tiny-no-skips"].parameters
     method = (
-        f"{steps} updates of {BATCH} pictures at 32 pixels, seed {SEED}. Min-SNR loss on {TESTS} draws from the held-out "
-        f"split of the emoji world, with equal times and noise: without skips it is {difference:.4f} +- {error:.4f} "
-        f"higher. Without skips there are {fewer:,} parameters fewer."
+        f"{steps} updates of {BATCH} pictures at 32 pixels, seed {SEED}. Min-SNR loss on {TESTS} draws from the "
+        f"held-out split of the emoji world, with equal times and noise: without skips it is {difference:.4f} "
+        f"+- {error:.4f} higher. Without skips there are {fewer:,} parameters fewer."
     )
     return Outcome(
         name="long_skips",

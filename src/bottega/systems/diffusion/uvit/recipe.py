@@ -84,8 +84,11 @@ class UVitRecipe:
         samples, size = [self.source.sample(index) for index in indices], self.pipeline.config.picture_size
         squares = [fit_picture(sample.picture, size, how=Crop()) for sample in samples]
         pictures = torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2).float() / 127.5 - 1
-        left_out = (torch.rand(len(samples), generator=generator) < self.leave_out).tolist()
-        return UVitBatch(pictures, self._words(samples, left_out))
+        words, null = self._words(samples)
+        if words is not None and null is not None:
+            left_out = torch.rand(len(samples), generator=generator) < self.leave_out
+            words = torch.where(left_out.view(-1, *[1] * (words.ndim - 1)), null, words)
+        return UVitBatch(pictures, words)
 
     def parameter_groups(self, settings: FitSettings) -> list[dict[str, Any]]:
         """Matrices with decay, vectors and positions without."""
@@ -111,20 +114,19 @@ class UVitRecipe:
             signal = draw(self.pipeline, asked, 8, steps=12, guidance=1.0, seed=0, report=lambda *_: None)
             return {"draws": np.concatenate(list(to_pixels(self.pipeline.to_pictures(signal))), axis=1)}
 
-    def _words(self, samples: Sequence[Captioned], left_out: Sequence[bool]) -> Tensor | None:
+    def _words(self, samples: Sequence[Captioned]) -> tuple[Tensor | None, Tensor | None]:
+        """The samples' class ids or token ids, and those that say nothing, `(1, ...)`; None where there are none."""
         match self.pipeline.config.condition:
             case NoCondition():
-                return None
+                return None, None
             case ClassCondition() as condition:
-                null = condition.classes if condition.null else None
-                pairs = zip(samples, left_out, strict=True)
-                numbers = [null if out and condition.null else class_of(condition, sample) for sample, out in pairs]
+                numbers = [class_of(condition, sample) for sample in samples]
                 if None in numbers:
                     raise RequestError("a picture's caption names no class, and this size has none for such pictures")
-                return torch.tensor(numbers)
+                return torch.tensor(numbers), torch.tensor([condition.classes]) if condition.null else None
             case TextCondition():
-                texts = ["" if out else sample.caption for sample, out in zip(samples, left_out, strict=True)]
-                return self.pipeline.tokenize(texts)
+                tokens = self.pipeline.tokenize([*(sample.caption for sample in samples), ""])
+                return tokens[:-1], tokens[-1:]
 
 
 def class_of(condition: ClassCondition, sample: Captioned) -> int | None:
