@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.measure import Outcome, Row, medians, take_turns
 
-ROUNDS = 5
+ROUNDS = 3
 FIRST_USE = """
 from bottega import catalog
 from bottega.systems.diffusion.uvit.inference import UVitRequest

@@ -16,7 +16,7 @@ from bottega.systems.diffusion.uvit.recipe import STAGES, uvit_recipe
 from bottega.training import Precision, fit
 from bottega.worlds import EmojiWorld
 
-STEPS, BATCH, SEED, TESTS = 300, 32, 0, 512
+STEPS, BATCH, SEED, TESTS = 150, 16, 0, 256
 
 
 def run(steps: int = STEPS) -> Outcome:

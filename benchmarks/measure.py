@@ -118,12 +118,17 @@ def table() -> str:
         parts.append(f"## {record['title']}\n\n{record['method']}\n")
         parts.append(
             f"{where['processor']}, {where['threads']} of {where['cores']} threads, torch {where['torch']}; load "
-            f"average {where['load_average']} at the end of the run.\n"
+            f"average {where['load_average']} at the end of the run.{_warning(where)}\n"
         )
         parts.append("| what | bottega | peer | ratio | note |\n|---|---|---|---|---|")
         parts.extend(_line(row) for row in record["rows"])
         parts.append("")
     return "\n".join(parts)
+
+
+def _warning(where: Mapping[str, Any]) -> str:
+    busy = where["load_average"] > where["cores"]
+    return " **The machine was busy: absolute figures are too slow, and ratios noisy.**" if busy else ""
 
 
 def _line(row: Mapping[str, Any]) -> str:
