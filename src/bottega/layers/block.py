@@ -18,6 +18,7 @@ class PreNormBlock(nn.Module):
         qkv_bias: Whether queries, keys and values have a bias.
         causal: Whether attention is causal.
         activation: The MLP's nonlinearity.
+        eps: Epsilon of the normalisations.
 
     Source: arXiv:2002.04745, figure 1b.
     """
@@ -31,11 +32,12 @@ class PreNormBlock(nn.Module):
         qkv_bias: bool = True,
         causal: bool = False,
         activation: Activation = Activation.GELU,
+        eps: float = 1e-5,
     ) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(width)
+        self.norm1 = nn.LayerNorm(width, eps=eps)
         self.attention = SelfAttention(width, num_heads, qkv_bias=qkv_bias, causal=causal)
-        self.norm2 = nn.LayerNorm(width)
+        self.norm2 = nn.LayerNorm(width, eps=eps)
         self.mlp = Mlp(width, int(width * mlp_ratio), activation)
 
     def forward(self, x: Tensor, mask: Tensor | None = None, cache: KeyValueCache | None = None) -> Tensor:

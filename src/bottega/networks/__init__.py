@@ -18,10 +18,16 @@ from bottega.networks.tables import (
     clip_vision_json,
     gpt2_config,
     gpt2_json,
+    vit_keys,
 )
 from bottega.networks.uvit import BlockNorm, UVitTrunk, UVitTrunkConfig, initialise_vit
+from bottega.networks.vit import VIT_SIZES, Vit, VitConfig
 
 __all__ = [
+    "VIT_SIZES",
+    "Vit",
+    "VitConfig",
+    "vit_keys",
     "AUTOENCODER_KL_KEYS",
     "CAPTION_DECODER_KEYS",
     "CLIP_TEXT_KEYS",

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from bottega.layers import Activation, PatchEmbed, PreNormBlock
+from bottega.layers import Activation, PreNormBlock
+from bottega.networks.vit import Vit, VitConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,6 +59,21 @@ class ClipVisionConfig:
     embedding: int = 512
     activation: Activation = Activation.QUICK_GELU
 
+    @property
+    def vit(self) -> VitConfig:
+        """The tower's transformer: normalised before the first block, patches without bias."""
+        return VitConfig(
+            size=self.size,
+            patch_size=self.patch_size,
+            width=self.width,
+            depth=self.depth,
+            num_heads=self.num_heads,
+            activation=self.activation,
+            eps=1e-5,
+            patch_bias=False,
+            norm_in=True,
+        )
+
 
 class ClipText(nn.Module):
     """The text tower: a causal transformer."""
@@ -89,32 +105,17 @@ class ClipText(nn.Module):
 
 
 class ClipVision(nn.Module):
-    """The picture tower: a vision transformer with a class token, projected into the shared space."""
+    """The picture tower: a vision transformer, its class token projected into the shared space."""
 
     def __init__(self, config: ClipVisionConfig) -> None:
         super().__init__()
         self.config = config
-        patches = (config.size // config.patch_size) ** 2
-        self.patch_embed = PatchEmbed(3, config.width, config.patch_size, bias=False)
-        self.class_token = nn.Parameter(torch.empty(config.width))
-        self.pos_embed = nn.Parameter(torch.empty(1 + patches, config.width))
-        self.norm_in = nn.LayerNorm(config.width)
-        self.blocks = nn.ModuleList(
-            PreNormBlock(config.width, config.num_heads, activation=config.activation) for _ in range(config.depth)
-        )
-        self.norm_out = nn.LayerNorm(config.width)
+        self.vit = Vit(config.vit)
         self.projection = nn.Linear(config.width, config.embedding, bias=False)
-        nn.init.normal_(self.class_token, std=config.width**-0.5)
-        nn.init.normal_(self.pos_embed, std=0.02)
 
     def forward(self, picture: Tensor) -> Tensor:
         """Pictures `(batch, 3, size, size)`, normalised by `clip_normalise`, to embeddings `(batch, embedding)`."""
-        patches = self.patch_embed(picture)
-        first = self.class_token.expand(len(patches), 1, -1)
-        x = self.norm_in(torch.cat((first, patches), dim=1) + self.pos_embed)
-        for block in self.blocks:
-            x = block(x)
-        return self.projection(self.norm_out(x[:, 0]))
+        return self.projection(self.vit(picture)[:, 0])
 
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)

@@ -12,7 +12,8 @@ from bottega.layers import Activation
 from bottega.networks.autoencoder_kl import AutoencoderKlConfig
 from bottega.networks.clip import ClipTextConfig, ClipVisionConfig
 from bottega.networks.gpt2 import Gpt2Config
-from bottega.weights import Drop, Fuse, KeyTable, Rename, Transpose, nested
+from bottega.networks.vit import VitConfig
+from bottega.weights import Drop, Fuse, KeyTable, Rename, Reshape, Transpose, nested
 
 _RESNET_PARTS = (("norm1", "norm1"), ("conv1", "conv1"), ("norm2", "norm2"), ("conv2", "conv2"))
 _QKV = ("to_q", "to_k", "to_v")
@@ -118,16 +119,49 @@ CLIP_TEXT_KEYS: KeyTable = (
 """transformers' CLIPTextModel."""
 
 CLIP_VISION_KEYS: KeyTable = (
-    Rename("class_token", "vision_model.embeddings.class_embedding"),
-    Rename("patch_embed.proj.weight", "vision_model.embeddings.patch_embedding.weight"),
-    Rename("pos_embed", "vision_model.embeddings.position_embedding.weight"),
-    Rename("norm_in.{rest}", "vision_model.pre_layrnorm.{rest}"),  # spelled so in the published files
-    *_clip_blocks("vision_model.encoder.layers.{i}"),
-    Rename("norm_out.{rest}", "vision_model.post_layernorm.{rest}"),
+    *nested(
+        "vit",
+        "vision_model",
+        (
+            Rename("class_token", "embeddings.class_embedding"),
+            Rename("patch_embed.proj.weight", "embeddings.patch_embedding.weight"),
+            Rename("pos_embed", "embeddings.position_embedding.weight"),
+            Rename("norm_in.{rest}", "pre_layrnorm.{rest}"),  # spelled so in the published files
+            *_clip_blocks("encoder.layers.{i}"),
+            Rename("norm_out.{rest}", "post_layernorm.{rest}"),
+            Drop("embeddings.position_ids", "the numbers 0 to 49, which older versions stored", optional=True),
+        ),
+    ),
     Rename("projection.weight", "visual_projection.weight"),
-    Drop("vision_model.embeddings.position_ids", "the numbers 0 to 49, which older versions stored", optional=True),
 )
 """transformers' CLIPVisionModelWithProjection."""
+
+
+def vit_keys(config: VitConfig) -> KeyTable:
+    """Transformers' ViTModel."""
+    tokens, width = 1 + (config.size // config.patch_size) ** 2, config.width
+    theirs = "encoder.layer.{i}"
+    fused = tuple(
+        Fuse(
+            f"blocks.{{i}}.attention.qkv.{kind}",
+            tuple(f"{theirs}.attention.attention.{part}.{kind}" for part in ("query", "key", "value")),
+        )
+        for kind in ("weight", "bias")
+    )
+    return (
+        Rename("class_token", "embeddings.cls_token", change=Reshape((width,), (1, 1, width))),
+        Rename("pos_embed", "embeddings.position_embeddings", change=Reshape((tokens, width), (1, tokens, width))),
+        Rename("patch_embed.proj.{rest}", "embeddings.patch_embeddings.projection.{rest}"),
+        *fused,
+        Rename("blocks.{i}.attention.proj.{rest}", f"{theirs}.attention.output.dense.{{rest}}"),
+        Rename("blocks.{i}.norm1.{rest}", f"{theirs}.layernorm_before.{{rest}}"),
+        Rename("blocks.{i}.norm2.{rest}", f"{theirs}.layernorm_after.{{rest}}"),
+        Rename("blocks.{i}.mlp.fc1.{rest}", f"{theirs}.intermediate.dense.{{rest}}"),
+        Rename("blocks.{i}.mlp.fc2.{rest}", f"{theirs}.output.dense.{{rest}}"),
+        Rename("norm_out.{rest}", "layernorm.{rest}"),
+        Drop("pooler.dense.{rest}", "a head that the published classifiers do not use", optional=True),
+    )
+
 
 _ACTIVATIONS = {"quick_gelu": Activation.QUICK_GELU, "gelu": Activation.GELU, "gelu_new": Activation.GELU_TANH}
 
