@@ -16,7 +16,7 @@ from bottega.systems.diffusion.unidiffuser.objective import TimeMix, joint_loss
 from bottega.training import FitSettings, adamw, decay_groups
 from bottega.weights import to_theirs
 
-BATCH, ROUNDS = 32, 5
+BATCH, ROUNDS = 16, 3
 CONFIG = PRESETS["tiny"].config.joint
 Network = Callable[[Signals, Tensor, Tensor], Signals]
 
