@@ -22,7 +22,12 @@ def attend(
 
     Returns:
         `(..., heads, queries, value_dim)`.
+
+    Raises:
+        ValueError: If both `mask` and `causal` are given.
     """
+    if causal and mask is not None:
+        raise ValueError("attend takes a mask or causal=True, not both; put the causal part into the mask")
     if q.dtype is torch.bfloat16 and q.device.type == "cpu":
         return _attend_by_rows(q, k, v, mask=mask, causal=causal, scale=scale)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, scale=scale)
@@ -51,7 +56,7 @@ def _attend_by_rows(
         if mask is not None:
             part = mask[..., start : start + rows, :]
             scores = scores.masked_fill(~part, -torch.inf) if part.dtype is torch.bool else scores + part
-        blocks.append(scores.softmax(-1) @ v)
+        blocks.append(scores.softmax(-1).to(v.dtype) @ v)
     return blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim=-2)
 
 

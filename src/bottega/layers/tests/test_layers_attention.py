@@ -143,3 +143,9 @@ def test_a_cache_follows_its_beams():
     cache.reorder(torch.tensor([2, 2, 0]))
     assert cache.keys[:, 0, 0, 0].tolist() == [2, 2, 0]
     assert cache.values[:, 0, 1, 3].tolist() == [-2, -2, 0]
+
+
+def test_a_mask_and_causal_together_are_refused() -> None:
+    q = torch.zeros(1, 1, 2, 4)
+    with pytest.raises(ValueError, match="not both"):
+        attend(q, q, q, mask=torch.ones(2, 2, dtype=torch.bool), causal=True)

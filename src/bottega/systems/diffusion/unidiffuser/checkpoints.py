@@ -27,6 +27,7 @@ from bottega.networks import (
     gpt2_config,
     gpt2_json,
 )
+from bottega.processes.diffusion import Epsilon, V
 from bottega.room import Checkpoint, CheckpointFormat
 from bottega.systems.diffusion.unidiffuser.config import JointUVitConfig, UniDiffuserConfig
 from bottega.tokenizers import read_tokenizer_folder, write_tokenizer_folder
@@ -92,8 +93,12 @@ def joint_table(config: JointUVitConfig) -> KeyTable:
     )  # fmt: skip
 
 
-def joint_config(theirs: Mapping[str, Any]) -> JointUVitConfig:
-    """Our configuration for diffusers' `config.json` of a UniDiffuserModel.
+PREDICTIONS = {"epsilon": Epsilon(), "v_prediction": V()}
+"""What diffusers' schedulers call the outputs of a network."""
+
+
+def joint_config(theirs: Mapping[str, Any], scheduler: Mapping[str, Any]) -> JointUVitConfig:
+    """Our configuration for diffusers' configurations of a UniDiffuserModel and of its scheduler.
 
     Raises:
         WeightsError: For a variant that UniDiffuser never published.
@@ -103,6 +108,9 @@ def joint_config(theirs: Mapping[str, Any]) -> JointUVitConfig:
     for name, value in expected.items():
         if theirs.get(name, value) != value:
             raise WeightsError(f"unet/config.json has {name} {theirs[name]!r}, but only {value!r} is known here")
+    kind = scheduler.get("prediction_type", "epsilon")
+    if kind not in PREDICTIONS:
+        raise WeightsError(f"the scheduler's prediction_type is {kind!r}, but only {', '.join(PREDICTIONS)} are known")
     heads = theirs["num_attention_heads"]
     trunk = UVitTrunkConfig(
         width=heads * theirs["attention_head_dim"],
@@ -120,6 +128,7 @@ def joint_config(theirs: Mapping[str, Any]) -> JointUVitConfig:
         text_tokens=theirs["num_text_tokens"],
         text_dim=theirs["text_dim"],
         data_type=theirs.get("use_data_type_embedding", False),
+        prediction=PREDICTIONS[kind],
     )
 
 
@@ -172,7 +181,7 @@ MODEL_INDEX = {
 SCHEDULER = {
     "_class_name": "DPMSolverMultistepScheduler", "algorithm_type": "dpmsolver++", "beta_end": 0.012,
     "beta_schedule": "scaled_linear", "beta_start": 0.00085, "num_train_timesteps": 1000,
-    "prediction_type": "epsilon", "solver_order": 3, "solver_type": "midpoint", "lower_order_final": True,
+    "solver_order": 3, "solver_type": "midpoint", "lower_order_final": True,
 }  # fmt: skip
 
 
@@ -212,8 +221,9 @@ def read_diffusers(path: Path, config: UniDiffuserConfig | None) -> Checkpoint:
 def _read_config(path: Path, end_token: int) -> UniDiffuserConfig:
     theirs = {part: read_folder_config(path / folder) for part, folder in PARTS.items()}
     caption = theirs["caption"]
+    scheduler = read_folder_config(path / "scheduler", "scheduler_config.json")
     return UniDiffuserConfig(
-        joint=joint_config(theirs["joint"]),
+        joint=joint_config(theirs["joint"], scheduler),
         autoencoder=autoencoder_kl_config(theirs["autoencoder"]),
         text=clip_text_config(theirs["text"], end_token),
         vision=clip_vision_config(theirs["vision"]),
@@ -254,9 +264,10 @@ def write_diffusers(checkpoint: Checkpoint, path: Path) -> None:
     size = config.vision.size
     processor = {"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": size},
                  "crop_size": {"height": size, "width": size}, "resample": 3}  # fmt: skip
+    kind = next(name for name, known in PREDICTIONS.items() if known == config.joint.prediction)
     for name, value in (
         ("clip_image_processor/preprocessor_config.json", processor),
-        ("scheduler/scheduler_config.json", SCHEDULER),
+        ("scheduler/scheduler_config.json", {**SCHEDULER, "prediction_type": kind}),
         ("model_index.json", MODEL_INDEX),
     ):
         (path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ from bottega.networks import (
     Gpt2Config,
     UVitTrunkConfig,
 )
+from bottega.processes.diffusion import Epsilon, V
 from bottega.room import Preset
 
 
@@ -29,6 +30,7 @@ class JointUVitConfig:
         text_tokens: Tokens of a text code.
         text_dim: Channels of a text code's token.
         data_type: Whether a token tells which collection a sample is from (version 1 of the published weights).
+        prediction: What the network says about a noisy signal: its noise, as published, or its velocity.
     """
 
     trunk: UVitTrunkConfig
@@ -39,6 +41,7 @@ class JointUVitConfig:
     text_tokens: int = 77
     text_dim: int = 64
     data_type: bool = False
+    prediction: Epsilon | V = Epsilon()
 
     @property
     def patches(self) -> int:
@@ -101,6 +104,7 @@ TINY = UniDiffuserConfig(
         picture_dim=64,
         text_tokens=24,
         text_dim=16,
+        prediction=V(),
     ),
     autoencoder=AutoencoderKlConfig(channels=(16, 32, 64), blocks_per_stage=1, groups=8, scale=1.0),
     text=ClipTextConfig(vocabulary=1536, context=24, width=96, depth=3, num_heads=3, end_token=1),

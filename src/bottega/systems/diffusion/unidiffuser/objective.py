@@ -10,13 +10,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bottega.networks import AutoencoderKl
-from bottega.processes.diffusion import DiscreteVp
+from bottega.processes.diffusion import DiscreteVp, Prediction
 from bottega.systems.diffusion.unidiffuser.model import Signals
 
 PATH = DiscreteVp.scaled_linear()
-"""Stable Diffusion's noise path. Index -1 is clean, index N = 1000 is pure noise; the network is told index + 1."""
+"""Stable Diffusion's noise path. Index -1 is clean data; index N = 1000 is pure noise."""
 
 CLEAN, ABSENT = PATH.t_clean, float(PATH.steps)
+
+
+def clock(index: Tensor) -> Tensor:
+    """The times that the network is told: 0 for clean data, 1 to N for the N noise levels, N again for pure noise.
+
+    Source: the authors' code counts noise levels from 1 and calls an absent modality N.
+    """
+    return (index + 1).clamp(max=PATH.steps)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,21 +70,21 @@ class TimeMix:
         return picture, text
 
 
+def levels(like: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
+    """Alpha and sigma of each sample's time index, shaped and typed to multiply `like`."""
+    shape = (-1, *[1] * (like.ndim - 1))
+    return PATH.alpha(time).to(like).view(shape), PATH.sigma(time).to(like).view(shape)
+
+
 def noised(clean: Tensor, noise: Tensor, time: Tensor) -> Tensor:
     """alpha(t) x + sigma(t) noise, with one time index for each sample."""
-    shape = (-1, *[1] * (clean.ndim - 1))
-    alpha, sigma = PATH.alpha(time).to(clean), PATH.sigma(time).to(clean)
-    return alpha.view(shape) * clean + sigma.view(shape) * noise
+    alpha, sigma = levels(clean, time)
+    return alpha * clean + sigma * noise
 
 
-def noise_weight(time: Tensor, gamma: float) -> Tensor:
-    """Min-SNR weight of a noise prediction, 0 where a modality is clean or absent: there is nothing to predict.
-
-    Source: arXiv:2303.09556, equation 6: min(snr, gamma) / snr.
-    """
-    snr = PATH.log_snr(time.clamp(0, PATH.steps - 1)).exp()
-    weight = (gamma / snr).clamp(max=1.0)
-    return torch.where((time < 0) | (time >= PATH.steps), torch.zeros_like(weight), weight).float()
+def told(time: Tensor) -> Tensor:
+    """1.0 where a modality is noisy, 0.0 where it is clean or absent: there the network has nothing to say about it."""
+    return ((time >= 0) & (time < PATH.steps)).float()
 
 
 def joint_loss(
@@ -86,33 +94,32 @@ def joint_loss(
     picture_time: Tensor,
     text_time: Tensor,
     *,
-    gamma: float = 5.0,
+    prediction: Prediction,
 ) -> dict[str, Tensor]:
-    """The error of the predicted noise of both modalities.
+    """The error of what the network predicts about both modalities.
 
     Args:
-        network: The joint noise predictor.
+        network: The joint predictor.
         clean: Signals without noise.
         noise: The noise to add, standard normal, of the same shapes.
         picture_time: Index of the picture's time, `(batch,)`.
         text_time: Index of the text's time, `(batch,)`.
-        gamma: Bound of the Min-SNR weighting; infinity weights all times alike.
+        prediction: What the network predicts.
 
     Returns:
         "loss", the weighted mean squared error, and its parts by modality.
 
     Source: arXiv:2303.06555, equation 5.
     """
-    noisy = Signals(
-        noised(clean.latent, noise.latent, picture_time),
-        noised(clean.picture, noise.picture, picture_time),
-        noised(clean.text, noise.text, text_time),
+    times = (picture_time, picture_time, text_time)
+    both = list(zip(clean.parts(), noise.parts(), times, strict=True))
+    noisy = Signals(*(noised(x, e, t) for x, e, t in both))
+    predicted = network(noisy, clock(picture_time), clock(text_time))
+    targets = [prediction.target(x, e, *levels(x, t)) for x, e, t in both]
+    latent, picture, text = (
+        (_error(made, target) * told(time)).mean()
+        for made, target, time in zip(predicted.parts(), targets, times, strict=True)
     )
-    predicted = network(noisy, picture_time + 1, text_time + 1)
-    picture_weight, text_weight = noise_weight(picture_time, gamma), noise_weight(text_time, gamma)
-    latent = (_error(predicted.latent, noise.latent) * picture_weight).mean()
-    picture = (_error(predicted.picture, noise.picture) * picture_weight).mean()
-    text = (_error(predicted.text, noise.text) * text_weight).mean()
     return {"loss": latent + 0.1 * picture + 0.5 * text, "latent": latent, "picture": picture, "text": text}
 
 

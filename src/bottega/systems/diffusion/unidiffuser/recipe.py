@@ -238,12 +238,16 @@ class JointRecipe:
         return decay_groups(self.model, settings, lambda name, _: name.endswith("pos_embed"))
 
     def step(self, state: TrainState, batch: JointBatch) -> Mapping[str, float | Tensor]:
-        """One update of the noise prediction."""
+        """One update of the prediction."""
         return descend(
             state,
             batch,
-            lambda part: joint_loss(self.model, part.clean, part.noise, part.picture_time, part.text_time),
+            self._loss,
         )
+
+    def _loss(self, part: JointBatch) -> dict[str, Tensor]:
+        times, prediction = (part.picture_time, part.text_time), self.model.config.prediction
+        return joint_loss(self.model, part.clean, part.noise, *times, prediction=prediction)
 
 
 SEVEN_MODES = TimeMix(

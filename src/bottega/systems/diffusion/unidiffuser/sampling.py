@@ -1,4 +1,4 @@
-"""Drawing signals from the joint noise predictor, each modality given, absent, or drawn.
+"""Drawing signals from the joint predictor, each modality given, absent, or drawn.
 
 Every mode is one denoiser over one packed state `(batch, numbers)`, so that any solver and any guidance of the core
 works on it. Source: arXiv:2303.06555, sections 3 and 3.3 (guidance for free from the marginals).
@@ -18,12 +18,11 @@ from bottega.processes.diffusion import (
     Denoised,
     Denoiser,
     DpmSolverPp2m,
-    Epsilon,
     Solver,
     TrailingGrid,
 )
 from bottega.systems.diffusion.unidiffuser.model import JointUVit, Signals
-from bottega.systems.diffusion.unidiffuser.objective import ABSENT, CLEAN, PATH
+from bottega.systems.diffusion.unidiffuser.objective import ABSENT, CLEAN, PATH, clock
 
 AfterStep = Callable[[Tensor | None], None]
 
@@ -54,10 +53,10 @@ class Conditions:
 
 
 class Sampler:
-    """Draws from a joint noise predictor.
+    """Draws from a joint predictor.
 
     Args:
-        network: The noise predictor.
+        network: The predictor.
         steps: Denoising steps.
         guidance: Scale of classifier-free guidance; 1 is none.
         seed: Item i of a draw depends on the seed and i alone, whatever else is drawn with it.
@@ -71,6 +70,7 @@ class Sampler:
         self.solver = DpmSolverPp2m() if solver is None else solver
         self.times = TrailingGrid(steps)(PATH)
         config = network.config
+        self.prediction = config.prediction
         self.latent_shape = (config.latent_channels, config.latent_size, config.latent_size)
         self.picture_shape = (config.picture_dim,)
         self.text_shape = (config.text_tokens, config.text_dim)
@@ -82,15 +82,15 @@ class Sampler:
         shapes = (self.latent_shape, self.picture_shape)
         absent = self._noise(self.text_shape, given.count, stream=1)
 
-        def noise_of(x: Tensor, t: Tensor, cond: tuple[Tensor, Tensor]) -> Tensor:
+        def output_of(x: Tensor, t: Tensor, cond: tuple[Tensor, Tensor]) -> Tensor:
             latent, picture = unpack(x, shapes)
             code, text_time = cond
-            made = self.network(Signals(latent, picture, code), t + 1, text_time + 1)
+            made = self.network(Signals(latent, picture, code), clock(t), clock(text_time))
             return pack(made.latent, made.picture)
 
         nothing = (absent, self._times(ABSENT, given.count))
         cond = nothing if given.code is None else (given.code, self._times(CLEAN, given.count))
-        denoiser = self._denoiser(noise_of, None if given.code is None else nothing)
+        denoiser = self._denoiser(output_of, None if given.code is None else nothing)
         state = self._draw(denoiser, shapes, given.count, cond, lambda x0: after_step(unpack(x0, shapes)[0]))
         latent, picture = unpack(state, shapes)
         return latent, picture
@@ -101,17 +101,17 @@ class Sampler:
         latent = self._noise(self.latent_shape, given.count, stream=1)
         picture = self._noise(self.picture_shape, given.count, stream=2)
 
-        def noise_of(x: Tensor, t: Tensor, cond: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        def output_of(x: Tensor, t: Tensor, cond: tuple[Tensor, Tensor, Tensor]) -> Tensor:
             (code,) = unpack(x, shapes)
             latent, picture, picture_time = cond
-            return pack(self.network(Signals(latent, picture, code), picture_time + 1, t + 1).text)
+            return pack(self.network(Signals(latent, picture, code), clock(picture_time), clock(t)).text)
 
         nothing = (latent, picture, self._times(ABSENT, given.count))
         if given.latent is None or given.embedding is None:
-            denoiser, cond = self._denoiser(noise_of, None), nothing
+            denoiser, cond = self._denoiser(output_of, None), nothing
         else:
             cond = (given.latent, given.embedding, self._times(CLEAN, given.count))
-            denoiser = self._denoiser(noise_of, nothing)
+            denoiser = self._denoiser(output_of, nothing)
         state = self._draw(denoiser, shapes, given.count, cond, lambda _: after_step(None))
         return unpack(state, shapes)[0]
 
@@ -121,17 +121,17 @@ class Sampler:
         absent = Signals(*(self._noise(shape, count, stream=1 + i) for i, shape in enumerate(shapes)))
         nothing = self._times(ABSENT, count)
 
-        def noise_of(x: Tensor, t: Tensor, cond: None) -> Tensor:
-            return pack(*self.network(Signals(*unpack(x, shapes)), t + 1, t + 1).parts())
+        def output_of(x: Tensor, t: Tensor, cond: None) -> Tensor:
+            return pack(*self.network(Signals(*unpack(x, shapes)), clock(t), clock(t)).parts())
 
-        def marginal_noise_of(x: Tensor, t: Tensor, cond: None) -> Tensor:
+        def marginal_output_of(x: Tensor, t: Tensor, cond: None) -> Tensor:
             now = Signals(*unpack(x, shapes))
-            alone = self.network(replace(now, text=absent.text), t + 1, nothing + 1)
-            text = self.network(replace(absent, text=now.text), nothing + 1, t + 1).text
+            alone = self.network(replace(now, text=absent.text), clock(t), clock(nothing))
+            text = self.network(replace(absent, text=now.text), clock(nothing), clock(t)).text
             return pack(alone.latent, alone.picture, text)
 
-        together = Denoised(noise_of, PATH, Epsilon())
-        apart = Denoised(marginal_noise_of, PATH, Epsilon())
+        together = Denoised(output_of, PATH, self.prediction)
+        apart = Denoised(marginal_output_of, PATH, self.prediction)
 
         def guided(x: Tensor, t: float | Tensor, cond: None) -> Tensor:
             if self.guidance == 1.0:
@@ -142,8 +142,8 @@ class Sampler:
         latent, _, code = unpack(state, shapes)
         return latent, code
 
-    def _denoiser(self, noise_of: Callable[..., Tensor], nothing: tuple[Tensor, ...] | None) -> Denoiser:
-        denoiser = Denoised(noise_of, PATH, Epsilon())
+    def _denoiser(self, output_of: Callable[..., Tensor], nothing: tuple[Tensor, ...] | None) -> Denoiser:
+        denoiser = Denoised(output_of, PATH, self.prediction)
         if nothing is None or self.guidance == 1.0:
             return denoiser
         return ClassifierFree(scale=self.guidance, null_cond=nothing)(denoiser)

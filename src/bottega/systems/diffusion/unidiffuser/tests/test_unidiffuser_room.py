@@ -15,13 +15,13 @@ from PIL import Image
 
 from bottega.errors import BottegaError, Cancelled, RequestError
 from bottega.networks import BlockNorm
-from bottega.processes.diffusion import Ddim
+from bottega.processes.diffusion import Ddim, Epsilon, V
 from bottega.results import PicturesResult, WordsResult
 from bottega.room import Progress, silent
 from bottega.systems.diffusion.unidiffuser.config import TINY
 from bottega.systems.diffusion.unidiffuser.inference import Mode, UniDiffuserRequest, infer
 from bottega.systems.diffusion.unidiffuser.model import JointUVit, Signals, UniDiffuser
-from bottega.systems.diffusion.unidiffuser.objective import ABSENT, CLEAN, PATH, TimeMix, joint_loss, noise_weight
+from bottega.systems.diffusion.unidiffuser.objective import ABSENT, CLEAN, PATH, TimeMix, joint_loss, levels
 from bottega.systems.diffusion.unidiffuser.recipe import AutoencoderRecipe, WordsRecipe
 from bottega.systems.diffusion.unidiffuser.sampling import Conditions, Sampler, pack, unpack
 from bottega.tokenizers import BpeTokenizer
@@ -84,25 +84,43 @@ def test_the_seven_modes_train_on_the_times_they_use() -> None:
         assert right(*TimeMix(**shares).draw(200, generator)), kind
 
 
-def test_noise_weights_are_min_snr_and_vanish_at_the_ends() -> None:
-    times = torch.tensor([CLEAN, 0.0, 500.0, 999.0, ABSENT])
-    weights = noise_weight(times, 5.0)
-    snr = (PATH.alpha(times) / PATH.sigma(times)) ** 2
-    expected = torch.minimum(snr, torch.tensor(5.0)) / snr
-    assert weights[0] == 0
-    assert weights[4] == 0
-    assert torch.allclose(weights[1:4], expected[1:4].float(), rtol=1e-5)
+PREDICTIONS = [Epsilon(), V()]
 
 
-def test_the_loss_of_the_right_noise_is_zero_and_a_clean_modality_costs_nothing() -> None:
+def right_output(clean: Signals, noise: Signals, time: torch.Tensor, prediction: Epsilon | V) -> Signals:
+    """What a perfect network says at one time for both modalities."""
+    pairs = zip(clean.parts(), noise.parts(), strict=True)
+    return Signals(*(prediction.target(x, e, *levels(x, time)) for x, e in pairs))
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_the_loss_of_the_right_output_is_zero_and_a_given_modality_costs_nothing(prediction: Epsilon | V) -> None:
     clean, noise = signals(4, 1), signals(4, 2)
-    time, given = torch.full((4,), 300.0), torch.full((4,), CLEAN)
-    right = joint_loss(lambda *_: noise, clean, noise, time, time)
-    assert all(float(value) == 0 for value in right.values())
-    wrong = Signals(noise.latent + 1, noise.picture + 1, noise.text + 1)
-    losses = joint_loss(lambda *_: wrong, clean, noise, time, given, gamma=float("inf"))
-    assert float(losses["latent"]) == pytest.approx(1.0, rel=1e-5)
-    assert float(losses["text"]) == 0
+    time = torch.full((4,), 300.0)
+    right = right_output(clean, noise, time, prediction)
+    losses = joint_loss(lambda *_: right, clean, noise, time, time, prediction=prediction)
+    assert all(float(value) == 0 for value in losses.values())
+    wrong = Signals(right.latent + 1, right.picture + 1, right.text + 1)
+    for given in (CLEAN, ABSENT):
+        losses = joint_loss(lambda *_: wrong, clean, noise, time, torch.full((4,), given), prediction=prediction)
+        assert float(losses["latent"]) == pytest.approx(1.0, rel=1e-5)
+        assert float(losses["text"]) == 0
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_the_network_is_told_its_times_and_sees_the_noise_of_each(prediction: Epsilon | V) -> None:
+    clean, noise, seen = signals(2, 1), signals(2, 2), []
+
+    def network(noisy: Signals, picture_time: torch.Tensor, text_time: torch.Tensor) -> Signals:
+        seen.append((noisy, picture_time, text_time))
+        return noisy
+
+    joint_loss(network, clean, noise, torch.full((2,), CLEAN), torch.full((2,), ABSENT), prediction=prediction)
+    noisy, picture_time, text_time = seen[0]
+    assert picture_time.tolist() == [0.0, 0.0]
+    assert text_time.tolist() == [1000.0, 1000.0]
+    assert torch.equal(noisy.latent, clean.latent)
+    assert torch.equal(noisy.text, noise.text)
 
 
 def test_packing_round_trip() -> None:
@@ -119,7 +137,8 @@ class GaussianPair(torch.nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.config = replace(SMALL.joint, latent_channels=1, latent_size=1, picture_dim=1, text_tokens=1, text_dim=1)
+        sizes = {"latent_channels": 1, "latent_size": 1, "picture_dim": 1, "text_tokens": 1, "text_dim": 1}
+        self.config = replace(SMALL.joint, **sizes, prediction=Epsilon())
         self.pos_embed = torch.nn.Parameter(torch.zeros(1))
         self.rho = 0.8
 
