@@ -20,6 +20,8 @@ CARD = Card(
     deviations=(
         "The bundled preset trains mostly on the times that the seven modes use (a modality clean, absent, or in step "
         "with the other) instead of on all pairs: the same optimum on those, reached with fewer steps.",
+        "The bundled preset predicts velocity, not noise: at the noisiest levels a small network then says what the "
+        "picture shows. The published presets predict noise.",
         "The bundled preset learns its own autoencoder, CLIP towers and caption decoder on the emoji world, because "
         "the published ones do not fit in a package.",
     ),
