@@ -162,7 +162,17 @@ def _weights(system_id: str) -> list[str]:
         f"seed {card.seed} in {card.steps:,} steps and {card.seconds / 3600:.1f} hours on {card.hardware}.",
     ]
     lines += ["", card.notes] if card.notes else []
-    return [*lines, "", *_table(("measure", "value"), [(name, f"{value:.4g}") for name, value in card.metrics.items()])]
+    return [*lines, "", *_table(("measure", "value", "baseline", "shuffled control"), _measures(card.metrics))]
+
+
+def _measures(metrics: typing.Mapping[str, float]) -> list[tuple[str, str, str, str]]:
+    """A row a measure; a card names its baseline and control `<measure>: baseline` and `<measure>: control`."""
+
+    def figure(name: str) -> str:
+        return f"{metrics[name]:.3g}" if name in metrics else "-"
+
+    own = [name for name in metrics if not name.endswith((": baseline", ": control"))]
+    return [(name, figure(name), figure(f"{name}: baseline"), figure(f"{name}: control")) for name in own]
 
 
 def _formats(formats: typing.Mapping[str, str]) -> list[str]:
