@@ -16,7 +16,7 @@ from bottega.systems.diffusion.unidiffuser.objective import TimeMix, joint_loss
 from bottega.training import FitSettings, adamw, decay_groups
 from bottega.weights import to_theirs
 
-BATCH, ROUNDS = 16, 3
+BATCH, ROUNDS = 64, 7
 CONFIG = PRESETS["tiny"].config.joint
 Network = Callable[[Signals, Tensor, Tensor], Signals]
 
@@ -89,7 +89,7 @@ def _batch() -> tuple[Signals, Signals, Tensor, Tensor]:
 
 
 def _loss(model: Network, batch: tuple[Signals, Signals, Tensor, Tensor]) -> Tensor:
-    return joint_loss(model, *batch)["loss"]
+    return joint_loss(model, *batch, prediction=CONFIG.prediction)["loss"]
 
 
 def _step(model: nn.Module, batch: tuple[Signals, Signals, Tensor, Tensor], half: bool) -> Callable[[], None]:
