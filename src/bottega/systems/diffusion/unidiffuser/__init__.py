@@ -16,7 +16,12 @@ CARD = Card(
     peer="diffusers UniDiffuser",
     licence="The published weights (thu-ml/unidiffuser) are under AGPL-3.0; the bundled ones are ours, Apache-2.0, "
     "trained on Noto Color Emoji (OFL-1.1).",
-    missing=(),
+    missing=(
+        "The bundled weights are undertrained: most objects come out as shapes of the right colour, and captions are "
+        "rarely exact.",
+        "The authors' own .pth files are not read; the diffusers folders of the same weights are.",
+        "Version 1's data type is always the better collection; requests do not choose it.",
+    ),
     deviations=(
         "The bundled preset trains mostly on the times that the seven modes use (a modality clean, absent, or in step "
         "with the other) instead of on all pairs: the same optimum on those, reached with fewer steps.",

@@ -15,7 +15,7 @@ CARD = Card(
     peer="baofff/U-ViT",
     licence="The published weights (baofff/U-ViT) are under MIT; the Stable Diffusion autoencoder that the latent "
     "sizes need is under CreativeML OpenRAIL-M. The emoji world is Noto Color Emoji (OFL-1.1).",
-    missing=(),
+    missing=("No weights come with the package yet; train it, or load published ones.",),
     deviations=(
         "Pictures are drawn with DPM-Solver++ 2M for every size; the paper used Euler-Maruyama with 1000 steps for "
         "CIFAR-10 and CelebA, and DPM-Solver with 50 steps for the rest.",

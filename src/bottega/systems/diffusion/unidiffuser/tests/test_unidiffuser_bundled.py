@@ -13,7 +13,9 @@ import torch
 from PIL import Image
 
 import bottega
+from bottega.catalog.ready import with_linears
 from bottega.metrics import keyword_overlap
+from bottega.results import PicturesResult, read_origin
 from bottega.room import Result, silent
 from bottega.systems.diffusion.unidiffuser.evaluation import NearestTiles, coarse, evaluate
 from bottega.systems.diffusion.unidiffuser.inference import Mode, UniDiffuserRequest
@@ -165,6 +167,18 @@ def test_text_variation_stays_near_its_words() -> None:
 def test_a_picture_repeats_to_the_bit() -> None:
     first, again = (run(Mode.TEXT_TO_IMAGE, ["red apple"]).arrays()["pictures"] for _ in range(2))
     assert np.array_equal(first, again)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_replay_runs_on_the_kernels_of_the_recipe(packed: bool, tmp_path: Path) -> None:
+    chosen = with_linears(bottega.load("unidiffuser"), packed=packed)
+    (file,) = chosen(UniDiffuserRequest(inputs=("red apple",), steps=3)).save(tmp_path / "apple.png")
+    replayed = bottega.replay(file)
+    assert replayed.difference is None
+    assert read_origin(file).packed is packed
+    assert isinstance(replayed.result, PicturesResult)
+    assert replayed.result.origin is not None
+    assert replayed.result.origin.packed is packed
 
 
 def test_an_unloadable_picture_is_named(tmp_path: Path) -> None:

@@ -187,6 +187,17 @@ def test_guidance_pushes_the_mean_away_from_the_marginal() -> None:
     assert all(low < high for low, high in pairwise(means))
 
 
+def test_joint_guidance_pushes_away_from_independent_halves() -> None:
+    """Scale 0 draws from the two marginals, which know nothing of each other; 1 from the joint; more exaggerates it."""
+    correlations = []
+    for scale in (0.0, 1.0, 1.5):
+        sampler = Sampler(GaussianPair(), steps=50, guidance=scale, seed=3)  # pyright: ignore[reportArgumentType]
+        latent, code = sampler.both(800, lambda _: None)
+        correlations.append(float(torch.corrcoef(torch.stack((latent.flatten(), code.flatten())))[0, 1]))
+    assert abs(correlations[0]) < 0.15
+    assert correlations[0] + 0.4 < correlations[1] < correlations[2]
+
+
 def test_an_item_does_not_depend_on_its_neighbours(model: UniDiffuser) -> None:
     one = infer(model, UniDiffuserRequest(inputs=("red apple",), steps=2, seed=5), silent)
     two = infer(model, UniDiffuserRequest(inputs=("red apple", "cat"), steps=2, seed=5), silent)
