@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
 
+    from bottega.processes.diffusion import Prior
     from bottega.training import FitSettings, Recipe
 
 Config = TypeVar("Config")
@@ -187,6 +188,10 @@ class System:
         attach: Puts a checkpoint's assets (tokenizers) onto a built model; None when the room has no assets.
         assets: Takes them off again, so that a trained model can be saved; None when the room has no assets.
         files: The files that a request reads, as the request names them; their hashes go into a result's recipe.
+        prior: A loaded model as rooms see it that work on any diffusion model; None when the room holds none.
+        parts: Fields of the configuration that name other systems whose `prior` this one works with. Users choose
+            others by `parts` of `load`, or by the command line's option of the same name.
+        connect: `(model, priors by field)`: hands the parts to a built model before its own weights are loaded.
     """
 
     presets: Mapping[str, Preset[Any]]
@@ -202,6 +207,9 @@ class System:
     attach: Callable[[Any, Mapping[str, str]], None] | None = None
     assets: Callable[[Any], Mapping[str, str]] | None = None
     files: Callable[[Any], tuple[str | Path, ...]] | None = None
+    prior: Callable[[Any], Prior] | None = None
+    parts: tuple[str, ...] = ()
+    connect: Callable[[Any, Mapping[str, Prior]], None] | None = None
 
     def verbs(self) -> Iterable[str]:
         """The verbs that work on this system today, for `bottega list`."""

@@ -30,7 +30,7 @@ from bottega.catalog.cases import Case, cases
 from bottega.catalog.rooms import Catalog
 from bottega.errors import BottegaError, RequestError
 from bottega.room import Stage, System, silent
-from bottega.training import OwnOptimizers, Recipe, TrainState, adamw
+from bottega.training import OwnOptimizers, Recipe, TrainState, optimizer_of
 from bottega.weights import bundled_path, read_native_header
 
 RATE_SIZE = 1024
@@ -198,7 +198,7 @@ def _update(recipe: Recipe, stage: Stage) -> int:
     if isinstance(recipe, OwnOptimizers):
         optimizers = recipe.optimizers(settings)
     else:
-        optimizers = {"main": adamw(recipe.parameter_groups(settings), settings)}
+        optimizers = {"main": optimizer_of(recipe.parameter_groups(settings), settings)}
     recipe.model.train()
     state = TrainState(
         model=recipe.model, ema=None, optimizers=optimizers, step=0, generator=torch.Generator(), settings=settings

@@ -5,12 +5,12 @@ from bottega.training.checkpoint import Snapshot, list_checkpoints, load_checkpo
 from bottega.training.ema import Ema
 from bottega.training.fit import fit
 from bottega.training.journal import NotFiniteError, Tensorboard
-from bottega.training.optimizers import adamw, decay_groups
+from bottega.training.optimizers import adamw, decay_groups, optimizer_of
 from bottega.training.progress import FitResult, TrainProgress
 from bottega.training.randomness import sample_generators
 from bottega.training.recipe import CompiledParts, OwnOptimizers, Previewing, Recipe, TrainState, autocast, descend
 from bottega.training.schedules import Constant, Cosine, InverseSquareRoot, Linear, rate_factor
-from bottega.training.settings import Ddp, FitSettings, Fsdp, Precision, Single, describe, settings_hash
+from bottega.training.settings import Ddp, FitSettings, Fsdp, Optimizer, Precision, Single, describe, settings_hash
 
 __all__ = [
     "CompiledParts",
@@ -24,6 +24,7 @@ __all__ = [
     "InverseSquareRoot",
     "Linear",
     "NotFiniteError",
+    "Optimizer",
     "OwnOptimizers",
     "Precision",
     "Previewing",
@@ -42,6 +43,7 @@ __all__ = [
     "list_checkpoints",
     "load_checkpoint",
     "load_newest",
+    "optimizer_of",
     "rate_factor",
     "sample_generators",
     "save_checkpoint",

@@ -12,7 +12,7 @@ from bottega.data import SamplerState, ShuffledSampler
 from bottega.errors import RequestError
 from bottega.training.checkpoint import list_checkpoints, load_newest, remove_unfinished
 from bottega.training.ema import Ema
-from bottega.training.optimizers import adamw
+from bottega.training.optimizers import optimizer_of
 from bottega.training.parallel import World, replicas, share_model
 from bottega.training.prefetch import prefetched
 from bottega.training.randomness import batch_generator
@@ -34,7 +34,7 @@ def begin(recipe: Recipe, settings: FitSettings, world: World) -> TrainState:
     if isinstance(recipe, OwnOptimizers):
         optimizers = recipe.optimizers(settings)
     else:
-        optimizers = {"main": adamw(recipe.parameter_groups(settings), settings)}
+        optimizers = {"main": optimizer_of(recipe.parameter_groups(settings), settings)}
     for optimizer in optimizers.values():
         for group in optimizer.param_groups:
             group["base_lr"] = group["lr"]

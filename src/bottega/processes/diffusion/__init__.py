@@ -25,7 +25,7 @@ from bottega.processes.diffusion.grids import (
     TrailingGrid,
     UniformGrid,
 )
-from bottega.processes.diffusion.guidance import ClassifierFree, Clipped, Guidance, IntervalGuidance
+from bottega.processes.diffusion.guidance import ClassifierFree, Clipped, Guidance, IntervalGuidance, repeat_rows
 from bottega.processes.diffusion.objective import corrupt, denoising_loss, diffusion_loss, noise_like
 from bottega.processes.diffusion.paths import CosineVp, DiscreteVp, Edm, Path, RectifiedFlow, VariancePreserving, Vp
 from bottega.processes.diffusion.predictions import (
@@ -41,6 +41,7 @@ from bottega.processes.diffusion.predictions import (
     V,
     Velocity,
 )
+from bottega.processes.diffusion.prior import Prior
 from bottega.processes.diffusion.solvers import (
     Churn,
     ChurnedStep,
@@ -105,6 +106,7 @@ __all__ = [
     "Network",
     "Path",
     "Prediction",
+    "Prior",
     "RectifiedFlow",
     "Score",
     "Solver",
@@ -128,4 +130,5 @@ __all__ = [
     "initial_noise",
     "no_report",
     "noise_like",
+    "repeat_rows",
 ]

@@ -61,7 +61,7 @@ class ClassifierFree:
                 both = _join(self.null_cond, cond, count)
                 uncond, conditional = denoiser(torch.cat([x_t, x_t]), _twice(t), both).split(count)
             else:
-                uncond = denoiser(x_t, t, _spread(self.null_cond, x_t.shape[0]))
+                uncond = denoiser(x_t, t, repeat_rows(self.null_cond, x_t.shape[0]))
                 conditional = denoiser(x_t, t, cond)
             return torch.lerp(uncond, conditional, self.scale)
 
@@ -138,21 +138,21 @@ def _twice(t: Time) -> Time:
     return torch.cat([t, t]) if isinstance(t, Tensor) else t
 
 
-def _spread(cond: Any, count: int) -> Any:
-    """A condition of batch size 1 repeated to `count`."""
+def repeat_rows(cond: Any, count: int) -> Any:
+    """A condition of one row as one of `count` rows; anything else, None among it, as it is."""
     if isinstance(cond, Tensor):
         return cond.expand(count, *cond.shape[1:]) if cond.ndim and cond.shape[0] == 1 else cond
     if isinstance(cond, Mapping):
-        return {name: _spread(part, count) for name, part in cond.items()}
+        return {name: repeat_rows(part, count) for name, part in cond.items()}
     if isinstance(cond, tuple | list):
-        return tuple(_spread(part, count) for part in cond)
+        return tuple(repeat_rows(part, count) for part in cond)
     return cond
 
 
 def _join(null: Any, cond: Any, count: int) -> Any:
     """The two conditions as one of batch size 2 * count."""
     if isinstance(cond, Tensor) and isinstance(null, Tensor):
-        null = _spread(null, count)
+        null = repeat_rows(null, count)
         if null.shape != cond.shape:
             fix = "give a null condition of the same shape, or batched=False"
             raise RequestError.of("null_cond's shape", tuple(null.shape), f"{tuple(cond.shape)}", fix)

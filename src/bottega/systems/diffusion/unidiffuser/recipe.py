@@ -22,7 +22,7 @@ from bottega.systems.diffusion.unidiffuser.objective import (
     joint_loss,
 )
 from bottega.tokenizers import BpeTokenizer
-from bottega.training import Cosine, FitSettings, Precision, TrainState, decay_groups, descend
+from bottega.training import Cosine, FitSettings, Optimizer, Precision, TrainState, decay_groups, descend
 
 
 class Pair(Protocol):
@@ -283,6 +283,7 @@ STAGES = (
         settings=FitSettings(
             steps=6000, batch_size=64, learning_rate=1e-3, warmup_steps=200, schedule=Cosine(final=0.02),
             weight_decay=0.03, betas=(0.9, 0.99), precision=Precision.BF16, ema_decay=0.999, compile=True,
+            optimizer=Optimizer.MUON,
         ),
         finetune=True,
     ),

@@ -6,22 +6,23 @@ works on it. Source: arXiv:2303.06555, sections 3 and 3.3 (guidance for free fro
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bottega.processes.diffusion import (
     ClassifierFree,
     Denoised,
     Denoiser,
     DpmSolverPp2m,
+    Prior,
     Solver,
     TrailingGrid,
 )
-from bottega.systems.diffusion.unidiffuser.model import JointUVit, Signals
+from bottega.systems.diffusion.unidiffuser.model import JointUVit, Signals, UniDiffuser
 from bottega.systems.diffusion.unidiffuser.objective import ABSENT, CLEAN, PATH, clock
 
 AfterStep = Callable[[Tensor | None], None]
@@ -166,6 +167,52 @@ class Sampler:
 
     def _times(self, index: float, count: int) -> Tensor:
         return torch.full((count,), index, device=self.device)
+
+
+class PicturePredictor(nn.Module):
+    """What the joint predictor says about a packed picture, given `(code, time of the code)`."""
+
+    def __init__(self, joint: JointUVit) -> None:
+        super().__init__()
+        self.joint = joint
+        config = joint.config
+        latent = (config.latent_channels, config.latent_size, config.latent_size)
+        self.shapes: tuple[tuple[int, ...], ...] = (latent, (config.picture_dim,))
+
+    def forward(self, x: Tensor, t: Tensor, cond: tuple[Tensor, Tensor]) -> Tensor:
+        """The prediction for packed states `x` of shape `(batch, numbers)` at times `t` of shape `(batch,)`."""
+        code, text_time = cond
+        latent, picture = unpack(x, self.shapes)
+        made = self.joint(Signals(latent, picture, code), clock(t), clock(text_time))
+        return pack(made.latent, made.picture)
+
+
+def prior(model: UniDiffuser) -> Prior:
+    """UniDiffuser from words to pictures, as rooms see it that work on any diffusion model."""
+    network, config = PicturePredictor(model.joint), model.joint.config
+    like = model.joint.pos_embed
+    noise = torch.randn((1, config.text_tokens, config.text_dim), generator=torch.Generator().manual_seed(0))
+
+    def condition(texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        return model.text_code(texts), torch.full((len(texts),), CLEAN, device=like.device)
+
+    def to_pictures(states: Tensor) -> Tensor:
+        return model.autoencoder.from_latents(unpack(states, network.shapes)[0])
+
+    def from_pictures(pictures: Tensor) -> Tensor:
+        return pack(model.autoencoder.to_latents(pictures), model.picture_embedding(pictures))
+
+    return Prior(
+        network=network,
+        path=PATH,
+        prediction=config.prediction,
+        shape=(sum(map(prod, network.shapes)),),
+        to_pictures=to_pictures,
+        from_pictures=from_pictures,
+        size=model.config.picture_size,
+        condition=condition,
+        null_cond=(noise.to(like), torch.full((1,), ABSENT, device=like.device)),
+    )
 
 
 def pack(*parts: Tensor) -> Tensor:

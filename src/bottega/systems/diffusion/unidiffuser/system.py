@@ -13,6 +13,7 @@ from bottega.systems.diffusion.unidiffuser.evaluation import evaluate
 from bottega.systems.diffusion.unidiffuser.inference import UniDiffuserRequest, files, infer
 from bottega.systems.diffusion.unidiffuser.model import UniDiffuser
 from bottega.systems.diffusion.unidiffuser.recipe import STAGES
+from bottega.systems.diffusion.unidiffuser.sampling import prior
 from bottega.worlds import WORLDS, EmojiWorld, open_world
 
 
@@ -36,4 +37,5 @@ SYSTEM = System(
     attach=UniDiffuser.attach,
     assets=UniDiffuser.assets,
     files=files,
+    prior=prior,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -16,15 +16,17 @@ from bottega.processes.diffusion import (
     Denoiser,
     DiscreteVp,
     DpmSolverPp2m,
+    Epsilon,
     LogSnrGrid,
     Path,
+    Prior,
     TrailingGrid,
 )
 from bottega.results import PicturesResult
 from bottega.room import Progress, Report
 from bottega.systems.diffusion.uvit.config import ClassCondition, NoCondition, TextCondition
 from bottega.systems.diffusion.uvit.model import UVitPipeline
-from bottega.systems.diffusion.uvit.objective import denoiser, noise_path
+from bottega.systems.diffusion.uvit.objective import NoisePredictor, denoiser, noise_path
 from bottega.training import sample_generators
 
 MAX_ITEMS = 256
@@ -149,6 +151,29 @@ def ask(model: UVitPipeline, request: UVitRequest) -> Asked:
             texts = _repeated(request.inputs or ("",), request.count)
             states = model.read(model.tokenize([*texts, ""]).to(device))
             return Asked(states[:-1], states[-1:], texts)
+
+
+def prior(model: UVitPipeline) -> Prior:
+    """U-ViT as rooms see it that work on any diffusion model."""
+    config = model.config
+    nothing = ask(model, UVitRequest()).null
+
+    def condition(inputs: Sequence[str]) -> Tensor:
+        parts = (tuple(inputs[i : i + MAX_ITEMS]) for i in range(0, len(inputs), MAX_ITEMS))
+        rows = (ask(model, UVitRequest(inputs=part)).condition for part in parts)
+        return torch.cat([row for row in rows if row is not None])
+
+    return Prior(
+        network=NoisePredictor(model.network),
+        path=noise_path(config),
+        prediction=Epsilon(),
+        shape=(config.channels, config.size, config.size),
+        to_pictures=model.to_pictures,
+        from_pictures=model.to_signal,
+        size=config.picture_size,
+        condition=None if isinstance(config.condition, NoCondition) else condition,
+        null_cond=nothing,
+    )
 
 
 def class_id(condition: ClassCondition, text: str) -> int:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bottega.processes.diffusion import (
     Denoised,
     DiscreteVp,
     Epsilon,
     MinSnr,
-    Network,
     Path,
     UniformTimes,
     Vp,
@@ -29,16 +27,22 @@ def noise_path(config: UVitConfig) -> Path:
     return CONTINUOUS if isinstance(config.time, ContinuousTime) else DISCRETE
 
 
-def noise_predictor(network: UVit) -> Network:
-    """The network as `(x_t, t, condition) -> noise`, with t as the path counts it."""
-    if isinstance(network.config.time, ContinuousTime):
-        return lambda x, t, condition: network(x, 999.0 * t, condition)
-    return lambda x, t, condition: network(x, t + 1.0, condition)
+class NoisePredictor(nn.Module):
+    """A U-ViT that is told the time as its path counts it."""
+
+    def __init__(self, network: UVit) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
+        """The noise in states `x` at times `t` of shape `(batch,)`."""
+        continuous = isinstance(self.network.config.time, ContinuousTime)
+        return self.network(x, 999.0 * t if continuous else t + 1.0, condition)
 
 
 def denoiser(network: UVit) -> Denoised:
     """The network as the `Denoiser` that solvers and guidance take."""
-    return Denoised(noise_predictor(network), noise_path(network.config), Epsilon())
+    return Denoised(NoisePredictor(network), noise_path(network.config), Epsilon())
 
 
 def uvit_loss(
@@ -60,7 +64,7 @@ def uvit_loss(
     Source: arXiv:2209.12152, section 2.
     """
     return diffusion_loss(
-        noise_predictor(network),
+        NoisePredictor(network),
         clean,
         condition,
         path=noise_path(network.config),

@@ -18,7 +18,7 @@ from bottega.systems.diffusion.uvit.config import ClassCondition, NoCondition, T
 from bottega.systems.diffusion.uvit.inference import UVitRequest, ask, draw, to_pixels
 from bottega.systems.diffusion.uvit.model import UVitPipeline
 from bottega.systems.diffusion.uvit.objective import uvit_loss
-from bottega.training import Cosine, FitSettings, Precision, TrainState, decay_groups, descend
+from bottega.training import Cosine, FitSettings, Optimizer, Precision, TrainState, decay_groups, descend
 from bottega.worlds import Sample
 from bottega.worlds.emoji import load_index
 
@@ -152,8 +152,9 @@ STAGES = (
         name="denoise",
         recipe=uvit_recipe,
         settings=FitSettings(
-            steps=10_000, batch_size=128, learning_rate=1e-3, warmup_steps=200, schedule=Cosine(final=0.02),
-            weight_decay=0.03, betas=(0.9, 0.99), precision=Precision.BF16, ema_decay=0.999, preview_every=1000,
+            steps=3000, batch_size=128, learning_rate=1e-3, warmup_steps=100, schedule=Cosine(final=0.02),
+            weight_decay=0.03, betas=(0.9, 0.99), precision=Precision.BF16, ema_decay=0.998, preview_every=500,
+            compile=True, optimizer=Optimizer.MUON,
         ),
         finetune=True,
     ),

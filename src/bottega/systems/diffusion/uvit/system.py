@@ -13,7 +13,7 @@ from bottega.room import System
 from bottega.systems.diffusion.uvit.checkpoints import FORMATS
 from bottega.systems.diffusion.uvit.config import PRESETS
 from bottega.systems.diffusion.uvit.evaluation import evaluate
-from bottega.systems.diffusion.uvit.inference import UVitRequest, infer
+from bottega.systems.diffusion.uvit.inference import UVitRequest, infer, prior
 from bottega.systems.diffusion.uvit.model import UVitPipeline
 from bottega.systems.diffusion.uvit.recipe import STAGES
 from bottega.worlds import WORLDS, EmojiWorld, open_world
@@ -51,4 +51,5 @@ SYSTEM = System(
     evaluate=evaluate,
     attach=_attach,
     assets=_assets,
+    prior=prior,
 )
