@@ -26,6 +26,7 @@ from bottega.processes.diffusion.grids import (
     UniformGrid,
 )
 from bottega.processes.diffusion.guidance import ClassifierFree, Clipped, Guidance, IntervalGuidance, repeat_rows
+from bottega.processes.diffusion.mixtures import ExactDenoiser, GaussianMixture
 from bottega.processes.diffusion.objective import corrupt, denoising_loss, diffusion_loss, noise_like
 from bottega.processes.diffusion.paths import CosineVp, DiscreteVp, Edm, Path, RectifiedFlow, VariancePreserving, Vp
 from bottega.processes.diffusion.predictions import (
@@ -92,6 +93,8 @@ __all__ = [
     "EdmWeighting",
     "Epsilon",
     "Euler",
+    "ExactDenoiser",
+    "GaussianMixture",
     "Grid",
     "Guidance",
     "Heun",

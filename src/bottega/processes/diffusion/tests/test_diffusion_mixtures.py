@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from bottega.errors import RequestError
-from bottega.processes.diffusion import CosineVp, Edm, RectifiedFlow, Vp
-from bottega.worlds.mixtures import GaussianMixture
+from bottega.processes.diffusion import CosineVp, Edm, GaussianMixture, RectifiedFlow, Vp
 
 
 def crooked() -> GaussianMixture:
