@@ -1,5 +1,7 @@
 """Published backbones that several systems share."""
 
+from bottega.networks.adm_unet import ADM_SIZES, AdmCondition, AdmUnet, AdmUnetConfig
+from bottega.networks.adm_unet_tables import LEGACY_ROWS, NEW_ROWS, adm_keys_diffusers, adm_keys_edm, adm_keys_guided
 from bottega.networks.autoencoder_kl import AutoencoderKl, AutoencoderKlConfig, DiagonalGaussian
 from bottega.networks.caption_decoder import CaptionDecoder, CaptionDecoderConfig
 from bottega.networks.clip import ClipText, ClipTextConfig, ClipVision, ClipVisionConfig, clip_normalise
@@ -24,6 +26,15 @@ from bottega.networks.uvit import BlockNorm, UVitTrunk, UVitTrunkConfig, initial
 from bottega.networks.vit import VIT_SIZES, Vit, VitConfig
 
 __all__ = [
+    "ADM_SIZES",
+    "LEGACY_ROWS",
+    "NEW_ROWS",
+    "AdmCondition",
+    "AdmUnet",
+    "AdmUnetConfig",
+    "adm_keys_diffusers",
+    "adm_keys_edm",
+    "adm_keys_guided",
     "VIT_SIZES",
     "Vit",
     "VitConfig",
