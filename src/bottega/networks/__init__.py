@@ -5,6 +5,26 @@ from bottega.networks.adm_unet_tables import LEGACY_ROWS, NEW_ROWS, adm_keys_dif
 from bottega.networks.autoencoder_kl import AutoencoderKl, AutoencoderKlConfig, DiagonalGaussian
 from bottega.networks.caption_decoder import CaptionDecoder, CaptionDecoderConfig
 from bottega.networks.clip import ClipText, ClipTextConfig, ClipVision, ClipVisionConfig, clip_normalise
+from bottega.networks.dit import (
+    DIT_SIZES,
+    Dit,
+    DitBlock,
+    DitConfig,
+    DitHead,
+    TimeAndClass,
+    initialise_dit,
+    position_waves,
+)
+from bottega.networks.dit_tables import (
+    DIT_DIFFUSERS_SIZES,
+    DIT_END_KEYS,
+    as_diffusers,
+    dit_block_keys,
+    dit_config,
+    dit_diffusers_keys,
+    dit_json,
+    dit_keys,
+)
 from bottega.networks.gpt2 import Gpt2, Gpt2Config
 from bottega.networks.tables import (
     AUTOENCODER_KL_KEYS,
@@ -26,6 +46,22 @@ from bottega.networks.uvit import BlockNorm, UVitTrunk, UVitTrunkConfig, initial
 from bottega.networks.vit import VIT_SIZES, Vit, VitConfig
 
 __all__ = [
+    "DIT_DIFFUSERS_SIZES",
+    "DIT_END_KEYS",
+    "DIT_SIZES",
+    "Dit",
+    "DitBlock",
+    "DitConfig",
+    "DitHead",
+    "TimeAndClass",
+    "as_diffusers",
+    "dit_block_keys",
+    "dit_config",
+    "dit_diffusers_keys",
+    "dit_json",
+    "dit_keys",
+    "initialise_dit",
+    "position_waves",
     "ADM_SIZES",
     "LEGACY_ROWS",
     "NEW_ROWS",

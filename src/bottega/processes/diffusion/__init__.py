@@ -16,6 +16,14 @@ A time is a Python float when the whole batch shares it (solvers) or a tensor `(
 computed in double; states are float32 or wider, whatever dtype the network runs in.
 """
 
+from bottega.processes.diffusion.classify import (
+    LabelErrors,
+    Round,
+    elimination,
+    label_errors,
+    select_rows,
+    total_calls,
+)
 from bottega.processes.diffusion.grids import (
     EdmGrid,
     Grid,
@@ -26,9 +34,12 @@ from bottega.processes.diffusion.grids import (
     UniformGrid,
 )
 from bottega.processes.diffusion.guidance import ClassifierFree, Clipped, Guidance, IntervalGuidance, repeat_rows
+from bottega.processes.diffusion.learned_range import DenoisedRange, RangedDdpm, range_loss
 from bottega.processes.diffusion.mixtures import ExactDenoiser, GaussianMixture
 from bottega.processes.diffusion.objective import corrupt, denoising_loss, diffusion_loss, noise_like
+from bottega.processes.diffusion.pareto import gradient_cosines, gradient_gram, min_norm_weights
 from bottega.processes.diffusion.paths import CosineVp, DiscreteVp, Edm, Path, RectifiedFlow, VariancePreserving, Vp
+from bottega.processes.diffusion.power_cosine import PowerCosine
 from bottega.processes.diffusion.predictions import (
     X0,
     Denoised,
@@ -60,11 +71,16 @@ from bottega.processes.diffusion.solvers import (
     initial_noise,
     no_report,
 )
+from bottega.processes.diffusion.transfer import Transfer, TransferPlan, transfer_matrix
 from bottega.processes.diffusion.weighting import (
+    P2,
     EdmTimes,
     EdmWeighting,
+    EvenIn,
+    InverseSnr,
     LogitNormalTimes,
     MinSnr,
+    SoftMinSnr,
     TimeSampler,
     TruncatedSnr,
     Uniform,
@@ -73,6 +89,18 @@ from bottega.processes.diffusion.weighting import (
 )
 
 __all__ = [
+    "LabelErrors",
+    "Round",
+    "elimination",
+    "label_errors",
+    "select_rows",
+    "total_calls",
+    "DenoisedRange",
+    "RangedDdpm",
+    "range_loss",
+    "PowerCosine",
+    "P2",
+    "V",
     "X0",
     "Churn",
     "ChurnedStep",
@@ -93,6 +121,7 @@ __all__ = [
     "EdmWeighting",
     "Epsilon",
     "Euler",
+    "EvenIn",
     "ExactDenoiser",
     "GaussianMixture",
     "Grid",
@@ -100,6 +129,7 @@ __all__ = [
     "Heun",
     "HeunStep",
     "IntervalGuidance",
+    "InverseSnr",
     "LeadingGrid",
     "LinearStep",
     "LinspaceGrid",
@@ -112,17 +142,19 @@ __all__ = [
     "Prior",
     "RectifiedFlow",
     "Score",
+    "SoftMinSnr",
     "Solver",
     "Step",
     "StepReport",
     "Time",
     "TimeSampler",
     "TrailingGrid",
+    "Transfer",
+    "TransferPlan",
     "TruncatedSnr",
     "Uniform",
     "UniformGrid",
     "UniformTimes",
-    "V",
     "VariancePreserving",
     "Velocity",
     "Vp",
@@ -130,8 +162,12 @@ __all__ = [
     "corrupt",
     "denoising_loss",
     "diffusion_loss",
+    "gradient_cosines",
+    "gradient_gram",
     "initial_noise",
+    "min_norm_weights",
     "no_report",
     "noise_like",
     "repeat_rows",
+    "transfer_matrix",
 ]

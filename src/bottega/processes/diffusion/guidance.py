@@ -58,8 +58,8 @@ class ClassifierFree:
         def guided(x_t: Tensor, t: Time, cond: Any = None) -> Tensor:
             if self.batched:
                 count = x_t.shape[0]
-                both = _join(self.null_cond, cond, count)
-                uncond, conditional = denoiser(torch.cat([x_t, x_t]), _twice(t), both).split(count)
+                both = join_conditions(self.null_cond, cond, count)
+                uncond, conditional = denoiser(torch.cat([x_t, x_t]), twice(t), both).split(count)
             else:
                 uncond = denoiser(x_t, t, repeat_rows(self.null_cond, x_t.shape[0]))
                 conditional = denoiser(x_t, t, cond)
@@ -134,7 +134,8 @@ class Clipped:
         return clipped
 
 
-def _twice(t: Time) -> Time:
+def twice(t: Time) -> Time:
+    """The time of a batch that is joined with itself."""
     return torch.cat([t, t]) if isinstance(t, Tensor) else t
 
 
@@ -149,7 +150,7 @@ def repeat_rows(cond: Any, count: int) -> Any:
     return cond
 
 
-def _join(null: Any, cond: Any, count: int) -> Any:
+def join_conditions(null: Any, cond: Any, count: int) -> Any:
     """The two conditions as one of batch size 2 * count."""
     if isinstance(cond, Tensor) and isinstance(null, Tensor):
         null = repeat_rows(null, count)
@@ -158,9 +159,9 @@ def _join(null: Any, cond: Any, count: int) -> Any:
             raise RequestError.of("null_cond's shape", tuple(null.shape), f"{tuple(cond.shape)}", fix)
         return torch.cat([null.to(cond), cond])
     if isinstance(cond, Mapping) and isinstance(null, Mapping) and cond.keys() == null.keys():
-        return {name: _join(null[name], part, count) for name, part in cond.items()}
+        return {name: join_conditions(null[name], part, count) for name, part in cond.items()}
     if isinstance(cond, tuple | list) and isinstance(null, tuple | list) and len(cond) == len(null):
-        return tuple(_join(n, c, count) for n, c in zip(null, cond, strict=True))
+        return tuple(join_conditions(n, c, count) for n, c in zip(null, cond, strict=True))
     if cond is None and null is None:
         return None
     fix = "give both the same structure, or batched=False"
