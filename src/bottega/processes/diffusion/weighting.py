@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bottega.errors import RequestError
 from bottega.processes.diffusion.paths import Path
-from bottega.processes.diffusion.predictions import Prediction
+from bottega.processes.diffusion.predictions import Epsilon, Prediction
 
 
 class Weighting(Protocol):
@@ -54,17 +54,18 @@ class MinSnr:
 
     def __call__(self, alpha: Tensor, sigma: Tensor, prediction: Prediction) -> Tensor:
         """The weight on the output's squared error."""
-        weight = ((alpha / sigma) ** 2).clamp(max=self.gamma) / prediction.error_factor(alpha, sigma)
-        return torch.where(alpha == 0, 1.0, weight)
+        return _on_output(((alpha / sigma) ** 2).clamp(max=self.gamma), alpha, sigma, prediction)
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class TruncatedSnr:
-    """max(SNR, floor) on the squared error of x0. Source: arXiv:2202.00512 section 4.
+    """max(SNR, floor) on the squared error of x0: "truncated SNR" with floor 1, "max-SNR-gamma" with floor gamma.
 
     Args:
         floor: The least weight, above 0; the paper's is 1.
+
+    Source: arXiv:2202.00512 section 4; arXiv:2303.09556 section 3.4, where it is one of those compared.
     """
 
     floor: float = 1.0
@@ -75,7 +76,85 @@ class TruncatedSnr:
 
     def __call__(self, alpha: Tensor, sigma: Tensor, prediction: Prediction) -> Tensor:
         """The weight on the output's squared error."""
-        return ((alpha / sigma) ** 2).clamp(min=self.floor) / prediction.error_factor(alpha, sigma)
+        return _on_output(((alpha / sigma) ** 2).clamp(min=self.floor), alpha, sigma, prediction)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class SoftMinSnr:
+    """The smooth form of `MinSnr`: 1 / (1 / SNR + 1 / gamma) on the squared error of x0.
+
+    Args:
+        gamma: The limit at high SNR, above 0.
+
+    Source: arXiv:2401.11605 section 3.4.
+    """
+
+    gamma: float = 5.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.gamma < math.inf:
+            raise RequestError.of("gamma", self.gamma, "above 0 and finite")
+
+    def __call__(self, alpha: Tensor, sigma: Tensor, prediction: Prediction) -> Tensor:
+        """The weight on the output's squared error."""
+        snr = (alpha / sigma) ** 2
+        return _on_output(snr * self.gamma / (snr + self.gamma), alpha, sigma, prediction)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class InverseSnr:
+    """1 / SNR on the squared error of x0: noise counts most. Source: arXiv:2303.09556 section 4.3, for comparison."""
+
+    def __call__(self, alpha: Tensor, sigma: Tensor, prediction: Prediction) -> Tensor:
+        """The weight on the output's squared error."""
+        return _on_output((sigma / alpha) ** 2, alpha, sigma, prediction)
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class P2:
+    """Perception prioritised: 1 / (k + SNR)^gamma on the squared error of the noise.
+
+    Args:
+        k: Above 0; the paper's is 1.
+        gamma: At least 0, where 0 is `EvenIn(Epsilon())`; the paper's are 0.5 and 1.
+
+    Source: arXiv:2204.00227 equation 8.
+    """
+
+    k: float = 1.0
+    gamma: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (0 < self.k < math.inf and 0 <= self.gamma < math.inf):
+            raise RequestError.of("k, gamma", (self.k, self.gamma), "k above 0 and gamma at least 0")
+
+    def __call__(self, alpha: Tensor, sigma: Tensor, prediction: Prediction) -> Tensor:
+        """The weight on the output's squared error."""
+        snr = (alpha / sigma) ** 2
+        return _on_output(snr / (self.k + snr) ** self.gamma, alpha, sigma, prediction)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class EvenIn:
+    """Weight 1 on the squared error of a chosen quantity, whatever the network predicts.
+
+    With the noise it is SNR on x0; with v, SNR + 1; with the velocity, (1 + sqrt(SNR))^2.
+
+    Args:
+        quantity: What all noise levels count alike in.
+
+    Source: arXiv:2303.09556 section 3.4.
+    """
+
+    quantity: Prediction = Epsilon()  # noqa: RUF009 - frozen
+
+    def __call__(self, alpha: Tensor, sigma: Tensor, prediction: Prediction) -> Tensor:
+        """The weight on the output's squared error."""
+        return _on_output(self.quantity.error_factor(alpha, sigma), alpha, sigma, prediction)
 
 
 @final
@@ -99,6 +178,11 @@ class EdmWeighting:
         """The weight on the output's squared error."""
         weight = self.sigma_data**-2 + (alpha / sigma) ** 2
         return weight / prediction.error_factor(alpha, sigma)
+
+
+def _on_output(weight: Tensor, alpha: Tensor, sigma: Tensor, prediction: Prediction) -> Tensor:
+    """A weight on the squared error of x0 as one on the output's; 1 where there is no signal (zero terminal SNR)."""
+    return torch.where(alpha == 0, 1.0, weight / prediction.error_factor(alpha, sigma))
 
 
 class TimeSampler(Protocol):
