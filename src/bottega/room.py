@@ -189,9 +189,12 @@ class System:
         assets: Takes them off again, so that a trained model can be saved; None when the room has no assets.
         files: The files that a request reads, as the request names them; their hashes go into a result's recipe.
         prior: A loaded model as rooms see it that work on any diffusion model; None when the room holds none.
-        parts: Fields of the configuration that name other systems whose `prior` this one works with. Users choose
-            others by `parts` of `load`, or by the command line's option of the same name.
+        parts: Fields of the configuration that name other systems ("uvit", or "uvit:PRESET") whose `prior` this one
+            works with. Users choose others by `parts` of `load`, or by the command line's option of the same name.
         connect: `(model, priors by field)`: hands the parts to a built model before its own weights are loaded.
+        options: A frozen dataclass of choices that training offers beyond `FitSettings`; its fields become options of
+            `bottega train`, before those of the same name. All have defaults; None keeps what the preset says.
+        configure: `(configuration of the preset, options)` to the configuration that is trained.
     """
 
     presets: Mapping[str, Preset[Any]]
@@ -210,6 +213,13 @@ class System:
     prior: Callable[[Any], Prior] | None = None
     parts: tuple[str, ...] = ()
     connect: Callable[[Any, Mapping[str, Prior]], None] | None = None
+    options: type | None = None
+    configure: Callable[[Any, Any], Any] | None = None
+
+    def at_hand(self) -> str | None:
+        """The preset that runs at once: the bundled one, or one without weights of its own; None if there is none."""
+        weightless = (name for name, preset in self.presets.items() if self.parts and preset.parameters == 0)
+        return self.bundled or next(weightless, None)
 
     def verbs(self) -> Iterable[str]:
         """The verbs that work on this system today, for `bottega list`."""

@@ -115,7 +115,7 @@ def test_presets_have_their_stated_parameters(system_id):
     counts = {}
     for name in presets:
         model = catalog.build(system_id, name, device="meta")
-        assert {p.device.type for p in model.parameters()} == {"meta"}
+        assert {p.device.type for p in model.parameters()} <= {"meta"}
         counts[name] = sum(p.numel() for p in model.parameters())
     assert counts == {name: preset.parameters for name, preset in presets.items()}
     assert all(preset.source for preset in presets.values())

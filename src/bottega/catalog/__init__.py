@@ -7,6 +7,7 @@ Importing this package imports neither a room nor torch. `load(...)` and its lik
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,9 +125,12 @@ def load(
     format: str | None = None,
     device: str = "cpu",
     dtype: str | None = None,
+    parts: Mapping[str, str] | None = None,
 ) -> Ready:
     """A system with weights in it, ready to be called. See `bottega.catalog.ready.load`."""
-    return load_in(ROOMS, system_id, preset=preset, weights=weights, format=format, device=device, dtype=dtype)
+    return load_in(
+        ROOMS, system_id, preset=preset, weights=weights, format=format, device=device, dtype=dtype, parts=parts
+    )
 
 
 def convert(

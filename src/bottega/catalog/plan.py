@@ -27,6 +27,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from bottega.catalog.cases import Case, cases
+from bottega.catalog.parts import build_connected
 from bottega.catalog.rooms import Catalog
 from bottega.errors import BottegaError, RequestError
 from bottega.room import Stage, System, silent
@@ -137,7 +138,7 @@ def plan_run(catalog: Catalog, system_id: str, preset: str) -> list[Plan]:
     """A forecast for each mode of a system, at its default settings."""
     system = catalog.get(system_id)
     config = catalog.preset(system_id, preset).config
-    fakes = Fakes.of(lambda: system.build(config))
+    fakes = Fakes.of(lambda: build_connected(catalog, system_id, config))
     if system.attach is not None:
         system.attach(fakes.model, _bundled_assets(catalog, system_id))  # words become numbers with these tokenizers
     made = [case for case in cases(system, ("red apple",), Path("picture.png")) if case.reads != "picture"]
@@ -172,7 +173,7 @@ def plan_train(
         raise RequestError(f"{system_id} cannot open training data")
     source = _Few(system.open_source(data), max(SAMPLES, *(stage.settings.batch_size for stage in stages)))
     plans = []
-    fakes = Fakes.of(lambda: system.build(config))
+    fakes = Fakes.of(lambda: build_connected(catalog, system_id, config))
     if system.attach is not None:
         system.attach(fakes.model, _bundled_assets(catalog, system_id))
     for stage in stages:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bottega.catalog.parts import Given, Part, build_connected, choose_parts, connect
 from bottega.catalog.rooms import Catalog
 from bottega.errors import FileError, RequestError
 from bottega.room import Checkpoint, Report, Result, System, silent
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from bottega.results import InputFile, Origin, WeightsOrigin
 
-NATIVE, BUNDLED = "native", "bundled"
+NATIVE, BUNDLED, NONE = "native", "bundled", "none"
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 
 
@@ -35,6 +36,7 @@ class Ready:
         system: The room's record.
         assets: Text files that belong to the weights.
         packed: Whether its linear layers run on packed weights; see `bottega.layers.prepare_for_inference`.
+        parts: Other systems that it works with, by the field of the configuration that names them.
     """
 
     id: str
@@ -45,6 +47,7 @@ class Ready:
     system: System
     assets: dict[str, str] = dataclasses.field(default_factory=dict)
     packed: bool = False
+    parts: dict[str, Ready] = dataclasses.field(default_factory=dict)
 
     def __call__(self, request: Any, report: Report = silent) -> Result:
         """Runs the system.
@@ -67,14 +70,22 @@ class Ready:
         result = self.system.infer(self.model, request, report)
         return with_origin(result, self._origin(request, inputs, result.seed))
 
+    @property
+    def like(self) -> torch.Tensor:
+        """A parameter of the system, or of a part where it has none of its own."""
+        own = next(self.model.parameters(), None)
+        return own if own is not None else next(iter(self.parts.values())).like
+
     def _origin(self, request: Any, inputs: tuple[InputFile, ...], seed: int) -> Origin:
         import torch
 
         from bottega import __version__
-        from bottega.results import Origin
+        from bottega.results import Origin, PartOrigin
         from bottega.weights import encode_config
 
-        parameter = next(self.model.parameters())
+        parts = {
+            field: PartOrigin(system=_part_name(ready), weights=ready.weights) for field, ready in self.parts.items()
+        }
         return Origin(
             bottega=__version__,
             torch=str(torch.__version__),
@@ -84,11 +95,17 @@ class Ready:
             request=encode_config(request),
             inputs=inputs,
             seed=seed,
-            device=str(parameter.device),
-            dtype=str(parameter.dtype).removeprefix("torch."),
+            device=str(self.like.device),
+            dtype=str(self.like.dtype).removeprefix("torch."),
             threads=torch.get_num_threads(),
             packed=self.packed,
+            parts=parts,
         )
+
+
+def _part_name(ready: Ready) -> str:
+    """`ID`, or `ID:PRESET` where it is another size than the one at hand."""
+    return ready.id if ready.preset in (ready.system.at_hand(), "custom") else f"{ready.id}:{ready.preset}"
 
 
 def input_files(system: System, request: Any) -> tuple[InputFile, ...]:
@@ -106,7 +123,7 @@ def build(catalog: Catalog, system_id: str, preset: str, device: str = "cpu") ->
 
     config = catalog.preset(system_id, preset).config
     with torch.device(check_device(device)):
-        return catalog.get(system_id).build(config)
+        return build_connected(catalog, system_id, config)
 
 
 def load(
@@ -118,6 +135,7 @@ def load(
     format: str | None = None,
     device: str = "cpu",
     dtype: str | None = None,
+    parts: Given | None = None,
 ) -> Ready:
     """A system with weights in it.
 
@@ -130,50 +148,99 @@ def load(
         format: The published format's name. Formats are named, never guessed.
         device: "cpu", "cuda", "cuda:1" or "mps".
         dtype: Type of the parameters, one of `DTYPES`; None keeps float32.
+        parts: Other systems to work with than the configuration names, by its field: `{"prior": "unidiffuser"}`. A part
+            is `ID`, `ID:PRESET`, `ID=WEIGHTS` or `ID:PRESET=WEIGHTS`.
 
     Raises:
-        RequestError: No such system, preset, format, device or dtype, or no bundled weights.
+        RequestError: No such system, preset, format, device, dtype or part, or no bundled weights.
         FileError: The weights cannot be read.
         WeightsError: They do not fit.
     """
+    ready = load_plain(
+        catalog, system_id, preset=preset, weights=weights, format=format, device=device, dtype=dtype, parts=parts
+    )
+    return with_linears(ready)
+
+
+def load_plain(
+    catalog: Catalog,
+    system_id: str,
+    *,
+    preset: str | None = None,
+    weights: str | Path | None = None,
+    format: str | None = None,
+    device: str = "cpu",
+    dtype: str | None = None,
+    parts: Given | None = None,
+) -> Ready:
+    """As `load`, on the plain layers that training needs."""
     import torch
 
-    from bottega.layers import prepare_for_inference
-    from bottega.results import WeightsOrigin
-    from bottega.weights import load_into, resolve
+    from bottega.weights import load_into
 
     system, place = catalog.get(system_id), torch.device(check_device(device))
-    config = None if preset is None else catalog.preset(system_id, preset).config
     number = check_dtype(dtype)
-    if weights is None:
-        source, path, format = BUNDLED, _bundled(catalog, system_id, preset, format), NATIVE
-    else:
-        source, path = str(weights), resolve(weights, pickles=format is not None)
-    checkpoint = read_checkpoint(system, system_id, path, format, config)
+    checkpoint, origin = _checkpoint(catalog, system_id, preset, weights, format)
+    config, chosen = choose_parts(system, system_id, checkpoint.config, parts or {})
+
+    def open_part(part: Part) -> Ready:
+        return load_plain(catalog, part.id, preset=part.preset, weights=part.weights, device=device, dtype=dtype)
+
     with torch.random.fork_rng(devices=[]):  # the weights that building draws are replaced; nobody should notice
-        model = system.build(checkpoint.config)
-    load_into(model, checkpoint.tensors, source=source)
+        model = system.build(config)
+    opened = connect(catalog, system, model, chosen, open_part)
+    load_into(model, checkpoint.tensors, source=origin.source)
     if system.attach is not None:
         system.attach(model, checkpoint.assets)
     model.to(place, number).eval()
     return Ready(
         id=system_id,
-        preset=_preset_of(system, checkpoint.config),
-        config=checkpoint.config,
+        preset=_preset_of(system, config),
+        config=config,
         model=model,
-        weights=WeightsOrigin(sha256=content_hash(path), source=source, format=None if format == NATIVE else format),
+        weights=origin,
         system=system,
         assets=dict(checkpoint.assets),
-        packed=prepare_for_inference(model) > 0,
+        parts=opened,
     )
 
 
-def with_linears(ready: Ready, *, packed: bool) -> Ready:
-    """The system with its linear layers on packed weights or not, as a recipe says: the last bits depend on it."""
+def with_linears(ready: Ready, *, packed: bool | None = None) -> Ready:
+    """The system and its parts with their linear layers on packed weights or not: the last bits depend on it.
+
+    Args:
+        ready: The system.
+        packed: As a recipe says; None takes what is faster on this machine.
+    """
     from bottega.layers import prepare_for_inference, undo_preparation
 
     undo_preparation(ready.model)
-    return dataclasses.replace(ready, packed=prepare_for_inference(ready.model, packed=packed) > 0)
+    own = prepare_for_inference(ready.model, packed=packed) > 0
+    parts = {field: with_linears(part, packed=packed) for field, part in ready.parts.items()}
+    return dataclasses.replace(ready, packed=own or any(part.packed for part in parts.values()), parts=parts)
+
+
+def _checkpoint(
+    catalog: Catalog, system_id: str, preset: str | None, weights: str | Path | None, format: str | None
+) -> tuple[Checkpoint, WeightsOrigin]:
+    """The weights in memory and where they came from; none for a system that has none of its own."""
+    from bottega.results import WeightsOrigin
+    from bottega.weights import resolve
+
+    system = catalog.get(system_id)
+    config = None if preset is None else catalog.preset(system_id, preset).config
+    if weights is None and format is None and system.bundled is None:
+        name = preset or system.at_hand()
+        if name is not None and system.parts and catalog.preset(system_id, name).parameters == 0:
+            found = Checkpoint(config=catalog.preset(system_id, name).config, tensors={})
+            return found, WeightsOrigin(sha256="", source=NONE)
+    if weights is None:
+        source, path, format = BUNDLED, _bundled(catalog, system_id, preset, format), NATIVE
+    else:
+        source, path = str(weights), resolve(weights, pickles=format is not None)
+    checkpoint = read_checkpoint(system, system_id, path, format, config)
+    own = WeightsOrigin(sha256=content_hash(path), source=source, format=None if format == NATIVE else format)
+    return checkpoint, own
 
 
 def read_checkpoint(system: System, system_id: str, path: Path, format: str | None, config: Any) -> Checkpoint:
@@ -231,7 +298,8 @@ def convert(
     config = None if preset is None else catalog.preset(system_id, preset).config
     checkpoint = read_checkpoint(system, system_id, resolve(source, pickles=True), source_format, config)
     with torch.random.fork_rng(devices=[]):
-        load_into(system.build(checkpoint.config), checkpoint.tensors, source=str(source))  # proves that they fit
+        model = build_connected(catalog, system_id, checkpoint.config)
+        load_into(model, checkpoint.tensors, source=str(source))  # proves that they fit
     if target_format == NATIVE:
         own = NativeWeights(config=checkpoint.config, tensors=checkpoint.tensors, assets=checkpoint.assets)
         save_native(out, own, system_id=system_id)

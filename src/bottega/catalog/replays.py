@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bottega.catalog.ready import BUNDLED, load, with_linears
+from bottega.catalog.ready import BUNDLED, NONE, Ready, load, with_linears
 from bottega.catalog.rooms import Catalog
 from bottega.errors import FileError
 from bottega.room import Report, Result, silent
 
 if TYPE_CHECKING:
-    from bottega.results import Origin
+    from bottega.results import Origin, PartOrigin, WeightsOrigin
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,14 +57,16 @@ def replay(
     ready = load(
         catalog,
         origin.system,
-        weights=weights or (None if origin.weights.source == BUNDLED else origin.weights.source),
+        weights=weights or _place(origin.weights),
         format=origin.weights.format,
         preset=None if origin.weights.format is None or origin.preset == "custom" else origin.preset,
         device=origin.device,
         dtype=origin.dtype,
+        parts={field: _part(part) for field, part in origin.parts.items()},
     )
-    if ready.weights.sha256 != origin.weights.sha256:
-        return Replayed(origin=origin, result=None, difference=_other_weights(origin, ready.weights.sha256))
+    other = _other_weights(origin, ready)
+    if other is not None:
+        return Replayed(origin=origin, result=None, difference=other)
     with _threads(origin.threads):
         result = with_linears(ready, packed=origin.packed)(request, report)
     found = difference(Path(path), result, origin)
@@ -82,9 +84,26 @@ def _require_inputs(origin: Origin) -> None:
             raise FileError(f"the request read {file.path}, which has changed since; put the original back")
 
 
-def _other_weights(origin: Origin, sha256: str) -> str:
-    made, here = origin.weights.sha256[:12], sha256[:12]
-    return f"it was made with other weights ({origin.weights.source}, SHA-256 {made}...; here they are {here}...)"
+def _place(weights: WeightsOrigin) -> str | None:
+    """Where to load recorded weights from; None for those that come with the package, or for none at all."""
+    return None if weights.source in (BUNDLED, NONE) else weights.source
+
+
+def _part(part: PartOrigin) -> str:
+    """A recorded part as users name one."""
+    place = _place(part.weights)
+    return part.system if place is None else f"{part.system}={place}"
+
+
+def _other_weights(origin: Origin, ready: Ready) -> str | None:
+    """Which weights differ from the recorded ones, in a sentence; None when all are the same."""
+    pairs = [(origin.weights, ready.weights)]
+    pairs += [(part.weights, ready.parts[field].weights) for field, part in origin.parts.items()]
+    for made, here in pairs:
+        if made.sha256 != here.sha256:
+            hashes = f"SHA-256 {made.sha256[:12]}...; here they are {here.sha256[:12]}..."
+            return f"it was made with other weights ({made.source}, {hashes})"
+    return None
 
 
 def _versions(origin: Origin) -> str:

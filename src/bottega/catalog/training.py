@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from bottega.catalog.ready import NATIVE, check_device, load
+from bottega.catalog.parts import Part, choose_parts, connect
+from bottega.catalog.ready import NATIVE, Ready, check_device, load_plain
 from bottega.catalog.rooms import Catalog
 from bottega.errors import RequestError
 from bottega.room import Stage, System
@@ -89,6 +90,8 @@ class FitOptions:
         resume: Whether to go on from what `out` holds.
         distributed: Whether the processes of `torchrun` share the work.
         report: Called after every update.
+        parts: Other systems to work with than the preset names; see `bottega.catalog.load`.
+        choices: An instance of the system's own `options`; None keeps what the preset says.
     """
 
     batch_size: int | None = None
@@ -101,6 +104,8 @@ class FitOptions:
     resume: bool = True
     distributed: bool = False
     report: Callable[[StageProgress], None] = _quiet
+    parts: Mapping[str, str] = field(default_factory=dict)
+    choices: Any = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -160,10 +165,13 @@ def fit(
     open_source = system.open_source
     if open_source is None:
         raise RequestError(f"{system_id} cannot open training data")
-    model, config, assets = _starting_model(catalog, system_id, preset, start)
+    model, config, assets = _starting_model(catalog, system_id, preset, start, options)
     settings = [_settings(stage, options) for stage in stages]
     source = open_source(data)
-    _claim(out, {"system": system_id, "preset": preset, "data": str(data), "start": repr(start)}, options.resume)
+    run = {"system": system_id, "preset": preset, "data": str(data), "start": repr(start)}
+    run |= {name: value for name, value in options.parts.items()}
+    run |= {} if options.choices is None else {"choices": repr(options.choices)}
+    _claim(out, run, options.resume)
     model.to(device)
     results: dict[str, FitResult] = {}
     for number, (stage, stage_settings) in enumerate(zip(stages, settings, strict=True), 1):
@@ -228,26 +236,47 @@ def choose_start(system: System, preset: str, *, own_data: bool) -> Start:
 
 
 def _starting_model(
-    catalog: Catalog, system_id: str, preset: str, start: Start
+    catalog: Catalog, system_id: str, preset: str, start: Start, options: FitOptions
 ) -> tuple[nn.Module, Any, dict[str, str]]:
-    """The model on the CPU, its configuration and its assets."""
-    import torch
+    """The model on the CPU (its parts on the training's device), its configuration and its assets.
 
-    from bottega.layers import undo_preparation
-
+    Training takes plain linear layers, and torch.compile sees plain layers.
+    """
+    system = catalog.get(system_id)
     match start:
         case Scratch(seed=seed):
-            system, config = catalog.get(system_id), catalog.preset(system_id, preset).config
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
-                return system.build(config), config, {}
+            config = catalog.preset(system_id, preset).config
+            if options.choices is not None and system.configure is not None:
+                config = system.configure(config, options.choices)
+            return *_fresh(catalog, system_id, config, seed, options), {}
         case Bundled():
-            ready = load(catalog, system_id, preset=preset)
+            weights, format = None, None
         case From(weights=weights, format=format):
-            ready = load(catalog, system_id, preset=preset, weights=weights, format=format)
-    undo_preparation(ready.model)  # training takes the plain path, and torch.compile sees plain layers
+            pass
+    if options.choices is not None:
+        raise RequestError(f"{options.choices} cannot change weights that are there already; start from scratch")
+    ready = load_plain(
+        catalog, system_id, preset=preset, weights=weights, format=format, device=options.device, parts=options.parts
+    )
     ready.model.train()
-    return ready.model, ready.config, ready.assets
+    return ready.model.to("cpu"), ready.config, ready.assets
+
+
+def _fresh(catalog: Catalog, system_id: str, config: Any, seed: int, options: FitOptions) -> tuple[nn.Module, Any]:
+    """A model with random weights and loaded parts, and its configuration, which names them."""
+    import torch
+
+    system = catalog.get(system_id)
+    config, parts = choose_parts(system, system_id, config, options.parts)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = system.build(config)
+
+    def open_part(part: Part) -> Ready:
+        return load_plain(catalog, part.id, preset=part.preset, weights=part.weights, device=options.device)
+
+    connect(catalog, system, model, parts, open_part)
+    return model, config
 
 
 def _settings(stage: Stage, options: FitOptions) -> FitSettings:

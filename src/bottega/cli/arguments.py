@@ -8,7 +8,9 @@ import io
 import re
 import sys
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Annotated, Any, TypeVar
 
 import docstring_parser
@@ -82,31 +84,60 @@ def take_system(arguments: Sequence[str], program: str, rooms: Catalog) -> tuple
     return arguments[0], list(arguments[1:])
 
 
-def parse_with_request(
-    options: type[Kind], request: type, arguments: Sequence[str], program: str, description: str
-) -> tuple[Kind, Any]:
-    """Fills the verb's own options and a system's request from one command line.
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A command line after the system's id.
 
     Args:
-        options: The verb's dataclass.
-        request: The system's request dataclass; its field `inputs` takes the positional arguments.
-        arguments: The command line after the system's id.
-        program: What to call the program.
+        arguments: The words.
+        program: What to call the program in help and errors.
         description: What `--help` says first.
+        parts: Options that name other systems to work with, beside the dataclasses' own.
+    """
+
+    arguments: Sequence[str]
+    program: str
+    description: str
+    parts: tuple[str, ...] = ()
+
+
+def parse_together(line: Line, *kinds: type, renamed: Mapping[str, str] = MappingProxyType({})) -> tuple[Any, ...]:
+    """Fills several dataclasses and the parts from one command line.
+
+    Args:
+        line: The command line.
+        kinds: Dataclasses; a system's field `inputs` takes the positional arguments.
+        renamed: What a later dataclass's field is called where an earlier one has its name already.
+
+    Returns:
+        An instance of each, and the chosen parts by name.
 
     Raises:
-        RequestError: As `parse`, or a value that the request refuses.
+        RequestError: As `parse`, or a value that a dataclass refuses.
     """
-    mine, theirs = _columns(options), _columns(request)
-    both = {name for name, *_ in mine} & {name for name, *_ in theirs}
-    if both:
-        raise TypeError(f"{request.__name__} has fields that are options of the command line: {sorted(both)}")
-    line = dataclasses.make_dataclass("Line", [*theirs, *mine], frozen=True, kw_only=True)
-    values = parse(line, arguments, program, description)
-    return (
-        options(**{name: getattr(values, name) for name, *_ in mine}),
-        request(**{name: getattr(values, name) for name, *_ in theirs}),
-    )
+    columns: dict[str, tuple[str, Any, Any]] = {}
+    places: list[dict[str, str]] = []
+    for kind in kinds:
+        place = {}
+        for name, annotation, default in _columns(kind):
+            place[name] = renamed.get(name, name) if name in columns else name
+            if place[name] in columns:
+                raise TypeError(f"{kind.__name__}.{name} is an option of the command line already")
+            columns[place[name]] = (place[name], annotation, default)
+        places.append(place)
+    for name in line.parts:
+        columns[name] = (name, Annotated[str | None, arg(help=_PART_HELP, metavar="ID[:PRESET][=WEIGHTS]")], None)
+    whole = dataclasses.make_dataclass("Line", list(columns.values()), frozen=True, kw_only=True)
+    values = parse(whole, line.arguments, line.program, line.description)
+    made = [
+        kind(**{name: getattr(values, shown) for name, shown in place.items()})
+        for kind, place in zip(kinds, places, strict=True)
+    ]
+    given = {name: getattr(values, name) for name in line.parts}
+    return *made, {name: value for name, value in given.items() if value is not None}
+
+
+_PART_HELP = "Another system to work with; its bundled weights where no file is given."
 
 
 def _columns(kind: type) -> list[tuple[str, Any, Any]]:

@@ -10,14 +10,14 @@ from rich.table import Table
 from tyro.conf import arg
 
 from bottega.catalog import Catalog, load_in
-from bottega.cli.arguments import parse, take_system
+from bottega.cli.arguments import Line, parse_together, take_system
 from bottega.cli.screen import output, reporting
 from bottega.errors import RequestError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvalOptions:
-    """Measures a system, each figure beside a baseline and a control with shuffled conditions.
+    """What to measure on, and with which weights.
 
     Args:
         limit: Samples to measure on, at least 1.
@@ -46,16 +46,21 @@ class EvalOptions:
             raise RequestError.of("seed", self.seed, "from 0 to 2^63 - 1")
 
 
+_DESCRIPTION = "Measures a system, each figure beside a baseline and a control with shuffled conditions."
+
+
 def main(arguments: list[str], rooms: Catalog) -> int:
     """Measures and prints a table."""
     system_id, rest = take_system(arguments, "bottega eval", rooms)
-    options = parse(EvalOptions, rest, f"bottega eval {system_id}")
-    evaluate = rooms.get(system_id).evaluate
+    system = rooms.get(system_id)
+    line = Line(rest, f"bottega eval {system_id}", _DESCRIPTION, system.parts)
+    options, parts = parse_together(line, EvalOptions)
+    evaluate = system.evaluate
     if evaluate is None:
         raise RequestError(f"{system_id} has no evaluation")
     ready = load_in(
         rooms, system_id, preset=options.preset, weights=options.weights, format=options.format,
-        device=options.device, dtype=options.dtype,
+        device=options.device, dtype=options.dtype, parts=parts,
     )  # fmt: skip
     with reporting(quiet=options.json) as report:
         measures = evaluate(ready.model, options.seed, options.limit, report)

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from tyro.conf import arg
 
 from bottega.catalog import Catalog, Ready, load_in
-from bottega.cli.arguments import parse_with_request, take_system
+from bottega.cli.arguments import Line, parse_together, take_system
 from bottega.cli.screen import note, reporting
 from bottega.cli.wording import time_text
 from bottega.errors import FileError, RequestError
@@ -50,12 +50,13 @@ def main(arguments: list[str], rooms: Catalog) -> int:
     """Runs one request."""
     system_id, rest = take_system(arguments, "bottega run", rooms)
     system, program = rooms.get(system_id), f"bottega run {system_id}"
-    options, request = parse_with_request(RunOptions, system.request, rest, program, rooms.card(system_id).sentence)
+    line = Line(rest, program, rooms.card(system_id).sentence, system.parts)
+    request, options, parts = parse_together(line, system.request, RunOptions)
     if options.output is not None:
         check_output(options.output)
     ready = load_in(
         rooms, system_id, preset=options.preset, weights=options.weights, format=options.format,
-        device=options.device, dtype=options.dtype,
+        device=options.device, dtype=options.dtype, parts=parts,
     )  # fmt: skip
     start = time.perf_counter()
     with reporting(quiet=options.json) as report:

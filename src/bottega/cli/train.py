@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from rich.progress import TaskID
 from tyro.conf import arg
@@ -25,7 +26,7 @@ from bottega.catalog import (
     fit_in,
     with_steps,
 )
-from bottega.cli.arguments import parse, take_system
+from bottega.cli.arguments import Line, parse_together, take_system
 from bottega.cli.screen import bars
 from bottega.cli.wording import time_text
 from bottega.errors import RequestError
@@ -35,7 +36,7 @@ SCRATCH, BUNDLED = "scratch", "bundled"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainOptions:
-    """Trains a system on a bundled world, or on your own files. `bottega plan train ID` says what it costs.
+    """How to train.
 
     Args:
         data: A world's name, or a folder of your own files; the system's default world when it is not given.
@@ -77,8 +78,10 @@ class TrainOptions:
 def main(arguments: list[str], rooms: Catalog) -> int:
     """Trains and says where the weights are."""
     system_id, rest = take_system(arguments, "bottega train", rooms)
-    options = parse(TrainOptions, rest, f"bottega train {system_id}")
     system = rooms.get(system_id)
+    line = Line(rest, f"bottega train {system_id}", _DESCRIPTION, system.parts)
+    kinds = (TrainOptions,) if system.options is None else (system.options, TrainOptions)
+    *choices, options, parts = parse_together(line, *kinds, renamed={"steps": "updates"})
     own_data = options.data is not None
     stages = with_steps(choose_stages(system, system_id, options.stages, own_data=own_data), options.steps)
     rooms.preset(system_id, options.preset)
@@ -91,7 +94,9 @@ def main(arguments: list[str], rooms: Catalog) -> int:
             out=options.out or Path("runs") / f"{system_id}-{options.preset}",
             stages=stages,
             start=_start(options) or choose_start(system, options.preset, own_data=own_data),
-            options=_fit_options(options, report),
+            options=dataclasses.replace(
+                _fit_options(options, report), parts=parts, choices=_changed(choices[0]) if choices else None
+            ),
         )
     for name, loss in trained.losses.items():
         said = "complete already" if loss is None else f"loss {loss:.4g}"
@@ -100,6 +105,14 @@ def main(arguments: list[str], rooms: Catalog) -> int:
         print(f"warning: {warning}")
     print(f"{trained.weights}\nrun it: bottega run {system_id} --weights {trained.weights} ...")
     return 0
+
+
+_DESCRIPTION = "Trains a system on a bundled world, or on your own files. `bottega plan train ID` says what it costs."
+
+
+def _changed(choices: Any) -> Any:
+    """The system's own options, or None where all are as they come."""
+    return None if choices == type(choices)() else choices
 
 
 def _start(options: TrainOptions) -> Start | None:

@@ -2,7 +2,7 @@
 
 from bottega.results.compare import difference
 from bottega.results.kinds import PicturesResult, WordsResult
-from bottega.results.origin import InputFile, Origin, WeightsOrigin
+from bottega.results.origin import InputFile, Origin, PartOrigin, WeightsOrigin
 from bottega.results.pictures import PICTURE_SUFFIXES, decode_picture, picture_bytes
 from bottega.results.save import SUFFIXES, forms_of, origin_of, read_origin, save, with_origin
 from bottega.results.sheet import contact_sheet
@@ -12,6 +12,7 @@ __all__ = [
     "SUFFIXES",
     "InputFile",
     "Origin",
+    "PartOrigin",
     "PicturesResult",
     "WeightsOrigin",
     "WordsResult",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from bottega.errors import FileError
@@ -39,6 +39,19 @@ class WeightsOrigin:
     format: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class PartOrigin:
+    """Another system that took part.
+
+    Args:
+        system: Which, as users name it: `ID` or `ID:PRESET`.
+        weights: Its weights.
+    """
+
+    system: str
+    weights: WeightsOrigin
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Origin:
     """The recipe of a result, kept inside its file.
@@ -57,6 +70,7 @@ class Origin:
         dtype: Type of the parameters, such as "float32".
         threads: CPU threads; sums over another number of threads may differ in the last bit.
         index: Which of the result's items the file holds; None for all of them.
+        parts: Other systems that took part, by the field that names them.
     """
 
     bottega: str
@@ -72,6 +86,7 @@ class Origin:
     packed: bool = False
     inputs: tuple[InputFile, ...] = ()
     index: int | None = None
+    parts: Mapping[str, PartOrigin] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """The origin as one line of ASCII JSON, equal for equal origins."""
@@ -92,6 +107,11 @@ class Origin:
             fields = json.loads(text)
             fields["weights"] = WeightsOrigin(**fields["weights"])
             fields["inputs"] = tuple(InputFile(**each) for each in fields["inputs"])
+            parts = fields.get("parts", {}).items()
+            fields["parts"] = {
+                name: PartOrigin(system=part["system"], weights=WeightsOrigin(**part["weights"]))
+                for name, part in parts
+            }
             return cls(**fields)
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise FileError(f"the recipe inside {where} is damaged or from another version ({error})") from error

@@ -219,7 +219,7 @@ class Workshop:
         return self._catalog.get(system_id)
 
     def _runs(self, system_id: str) -> bool:
-        return self._catalog.get(system_id).bundled is not None
+        return self._catalog.get(system_id).at_hand() is not None
 
     def _form(self, system_id: str) -> SystemForm:
         card = self._catalog.card(system_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -32,6 +32,8 @@ class Prior:
         condition: Inputs as users type them (words, class names) to a condition with one row for each; None when the
             model takes no condition. Raises `RequestError` for an input that the model does not know.
         null_cond: The condition that says nothing, of one row; None when the model has none.
+        input_of: A sample of a world or folder to the input that `condition` takes for it ("" for one that the model has
+            no words for).
     """
 
     network: nn.Module
@@ -43,6 +45,7 @@ class Prior:
     size: int
     condition: Callable[[Sequence[str]], Any] | None = None
     null_cond: Any | None = None
+    input_of: Callable[[Any], str] = field(default=lambda sample: sample.caption)
 
     @property
     def like(self) -> Tensor:
