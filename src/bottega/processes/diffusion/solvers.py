@@ -11,7 +11,6 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any, NamedTuple, Protocol, final
 
 import torch
@@ -21,6 +20,7 @@ from bottega.errors import RequestError
 from bottega.processes.diffusion.objective import noise_like
 from bottega.processes.diffusion.paths import Path
 from bottega.processes.diffusion.predictions import Denoiser, at_least_float
+from bottega.processes.diffusion.staged import Ask, Draw, Level, falling
 
 StepReport = Callable[[int, int, Tensor, Tensor], None]
 
@@ -41,23 +41,6 @@ def initial_noise(
     """Pure noise of the size that a state has at time `t`. A CPU generator gives the same bits on every device."""
     noise = torch.randn(tuple(shape), generator=generator, dtype=torch.float32, device=generator.device)
     return (noise * path.sigma(float(t))).to(device=device or generator.device, dtype=dtype)
-
-
-class Level(NamedTuple):
-    """A time with its coefficients."""
-
-    t: float
-    alpha: float
-    sigma: float
-
-    @classmethod
-    def of(cls, t: float, path: Path) -> Level:
-        """The level at a time of a path."""
-        return cls(t, path.alpha(t), path.sigma(t))
-
-
-Ask = Callable[[Tensor, float], Tensor]
-Draw = Callable[[Tensor], Tensor]
 
 
 class Step(Protocol):
@@ -157,13 +140,13 @@ class Solver(ABC):
         x = last_x0 = at_least_float(x)
         is_half = x.dtype != dtype
 
-        def ask(state: Tensor, t: float) -> Tensor:
+        def denoise(state: Tensor, t: float) -> Tensor:
             return denoiser(state.to(dtype) if is_half else state, t, cond)
 
         def draw(state: Tensor) -> Tensor:
             return noise_like(state, generator)
 
-        steps = self.plan(times, path)
+        ask, steps = Ask(denoise), self.plan(times, path)
         total = len(steps)
         for number, step in enumerate(steps, 1):
             x, last_x0 = step.take(x, last_x0, ask, draw)
@@ -225,7 +208,7 @@ class Ddim(Solver):
     def plan(self, times: Sequence[float], path: Path) -> Sequence[Step]:
         """x_s = alpha_s x0 + sqrt(sigma_s^2 - c^2) eps + c noise, where eps = (x_t - alpha_t x0) / sigma_t."""
         steps = []
-        for t, s in _falling(times, path):
+        for t, s in falling(times, path):
             c = self.eta * _posterior_std(t, s)
             a = math.sqrt(max(s.sigma**2 - c**2, 0.0)) / t.sigma
             steps.append(LinearStep(t.t, a, s.alpha - a * t.alpha, c))
@@ -247,7 +230,7 @@ class Ddpm(Solver):
     def plan(self, times: Sequence[float], path: Path) -> Sequence[Step]:
         """x_s = (r sigma_s^2 x_t + alpha_s forward x0) / sigma_t^2 + c noise, where r = alpha_t / alpha_s."""
         steps = []
-        for t, s in _falling(times, path):
+        for t, s in falling(times, path):
             forward = _forward_std(t, s)
             a = t.alpha / s.alpha * (s.sigma / t.sigma) ** 2
             b = s.alpha * (forward / t.sigma) ** 2
@@ -269,7 +252,7 @@ class DdimInversion(Solver):
     def plan(self, times: Sequence[float], path: Path) -> Sequence[Step]:
         """x_t = r x_s + (sigma_t - r sigma_s) eps, r = alpha_t / alpha_s, eps = (x_s - alpha_t x0) / sigma_t."""
         steps = []
-        for t, s in _falling(times[::-1], path, "rising"):
+        for t, s in falling(times[::-1], path, "rising"):
             ratio = t.alpha / s.alpha
             gain = 1.0 - ratio * s.sigma / t.sigma
             steps.append(LinearStep(t.t, ratio + gain, -gain * t.alpha))
@@ -325,7 +308,7 @@ class DpmSolverPp2m(Solver):
     def plan(self, times: Sequence[float], path: Path) -> Sequence[Step]:
         """x_s = (sigma_s / sigma_t) x_t - alpha_s (e^-h - 1) ((1 + h / 2 h') x0 - (h / 2 h') last x0)."""
         steps = []
-        pairs = _falling(times, path)
+        pairs = falling(times, path)
         last_h = math.inf
         for number, (t, s) in enumerate(pairs, 1):
             a = s.sigma / t.sigma
@@ -339,13 +322,6 @@ class DpmSolverPp2m(Solver):
 
 
 _FEW_STEPS = 15
-
-
-def _falling(times: Sequence[float], path: Path, direction: str = "falling") -> list[tuple[Level, Level]]:
-    """The level at each time with that at the next, checked."""
-    if len(times) < 2 or not all(t > s for t, s in pairwise(times)):
-        raise RequestError.of("times", tuple(times)[:8], f"at least two strictly {direction} numbers")
-    return list(pairwise(Level.of(t, path) for t in times))
 
 
 def _forward_std(t: Level, s: Level) -> float:
@@ -362,7 +338,7 @@ def _churned(
     times: Sequence[float], path: Path, churn: Churn, make: Callable[[Level, Level, Path], LinearStep | HeunStep]
 ) -> list[Step]:
     steps: list[Step] = []
-    for start, end in _falling(times, path):
+    for start, end in falling(times, path):
         t, lift, spread = churn.lifted(start, path, len(times) - 1)
         step = make(t, end, path)
         steps.append(ChurnedStep(lift, spread, step) if spread else step)
