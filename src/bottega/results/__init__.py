@@ -1,5 +1,6 @@
 """What systems return, how it is kept in files, and the recipe that makes it again."""
 
+from bottega.results.charts import curves, heat_map, points
 from bottega.results.compare import difference
 from bottega.results.kinds import PicturesResult, WordsResult
 from bottega.results.origin import InputFile, Origin, PartOrigin, WeightsOrigin
@@ -8,6 +9,9 @@ from bottega.results.save import SUFFIXES, forms_of, origin_of, read_origin, sav
 from bottega.results.sheet import contact_sheet
 
 __all__ = [
+    "points",
+    "heat_map",
+    "curves",
     "PICTURE_SUFFIXES",
     "SUFFIXES",
     "InputFile",
