@@ -1,0 +1,1 @@
+"""Rooms of which one works with the other."""

@@ -1,0 +1,12 @@
+"""A room for tests."""
+
+from bottega.room import Card
+
+CARD = Card(
+    title="Echo",
+    sentence="A point to a point.",
+    citation="Nobody, 2026",
+    papers=(),
+    peer="none",
+    licence="none",
+)
