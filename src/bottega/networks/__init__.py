@@ -26,6 +26,14 @@ from bottega.networks.dit_tables import (
     dit_keys,
 )
 from bottega.networks.gpt2 import Gpt2, Gpt2Config
+from bottega.networks.t5 import (
+    T5_SIZES,
+    T5Encoder,
+    T5EncoderConfig,
+    t5_encoder_config,
+    t5_encoder_json,
+    t5_encoder_keys,
+)
 from bottega.networks.tables import (
     AUTOENCODER_KL_KEYS,
     CAPTION_DECODER_KEYS,
@@ -46,6 +54,12 @@ from bottega.networks.uvit import BlockNorm, UVitTrunk, UVitTrunkConfig, initial
 from bottega.networks.vit import VIT_SIZES, Vit, VitConfig
 
 __all__ = [
+    "T5_SIZES",
+    "T5Encoder",
+    "T5EncoderConfig",
+    "t5_encoder_config",
+    "t5_encoder_json",
+    "t5_encoder_keys",
     "DIT_DIFFUSERS_SIZES",
     "DIT_END_KEYS",
     "DIT_SIZES",
