@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from bottega.networks import AutoencoderKlConfig, ClipTextConfig, UVitTrunkConfig
 from bottega.room import Preset
+from bottega.worlds.emoji import EMOJI_CLASSES
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,25 +127,6 @@ class UVitConfig:
     def picture_size(self) -> int:
         """Side of a picture in pixels."""
         return self.size * (1 if self.autoencoder is None else self.autoencoder.factor)
-
-
-EMOJI_CLASSES = (
-    "face smiling", "face affection", "face tongue", "face hand", "face neutral skeptical", "face sleepy",
-    "face unwell", "face hat", "face glasses", "face concerned", "face negative", "face costume", "cat face",
-    "monkey face", "heart", "emotion", "hand fingers open", "hand fingers partial", "hand single finger",
-    "hand fingers closed", "hands", "hand prop", "body parts", "person", "person gesture", "person role",
-    "person fantasy", "person activity", "person sport", "person resting", "family", "person symbol",
-    "animal mammal", "animal bird", "animal amphibian", "animal reptile", "animal marine", "animal bug",
-    "plant flower", "plant other", "food fruit", "food vegetable", "food prepared", "food asian", "food marine",
-    "food sweet", "drink", "dishware", "place map", "place geographic", "place building", "place religious",
-    "place other", "transport ground", "transport water", "transport air", "hotel", "time", "sky & weather",
-    "event", "award medal", "sport", "game", "arts & crafts", "clothing", "sound", "music", "musical instrument",
-    "phone", "computer", "light & video", "book paper", "money", "mail", "writing", "office", "lock", "tool",
-    "science", "medical", "household", "other object", "transport sign", "warning", "arrow", "religion", "zodiac",
-    "av symbol", "gender", "math", "punctuation", "currency", "other symbol", "keycap", "alphanum", "geometric",
-    "flag", "country flag", "subdivision flag",
-)  # fmt: skip
-"""Unicode's subgroups of the emoji in the atlas, with spaces for hyphens."""
 
 
 def _trunk(width: int, depth: int, num_heads: int, *, long_skips: bool = True) -> UVitTrunkConfig:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 import numpy as np
 import torch
@@ -28,6 +27,7 @@ from bottega.systems.diffusion.uvit.config import ClassCondition, NoCondition, T
 from bottega.systems.diffusion.uvit.model import UVitPipeline
 from bottega.systems.diffusion.uvit.objective import NoisePredictor, denoiser, noise_path
 from bottega.training import sample_generators
+from bottega.worlds.emoji import class_number
 
 MAX_ITEMS = 256
 GUIDANCE = 2.0
@@ -182,18 +182,7 @@ def class_id(condition: ClassCondition, text: str) -> int:
     Raises:
         RequestError: There is no such class.
     """
-    plain = " ".join(text.lower().replace("-", " ").split())
-    if plain in condition.names:
-        return condition.names.index(plain)
-    if plain.isascii() and plain.isdigit() and int(plain) < condition.classes:
-        return int(plain)
-    numbers = f"a number from 0 to {condition.classes - 1}"
-    if not condition.names:
-        raise RequestError.of("the class", text, numbers)
-    near = get_close_matches(plain, condition.names, n=3, cutoff=0.4) or condition.names[:3]
-    raise RequestError.of(
-        "the class", text, f"one of {len(condition.names)} names, such as {', '.join(near)}, or {numbers}"
-    )
+    return class_number(condition.names, condition.classes, text)
 
 
 def to_pixels(pictures: Tensor) -> np.ndarray:

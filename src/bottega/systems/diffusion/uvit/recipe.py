@@ -19,8 +19,7 @@ from bottega.systems.diffusion.uvit.inference import UVitRequest, ask, draw, to_
 from bottega.systems.diffusion.uvit.model import UVitPipeline
 from bottega.systems.diffusion.uvit.objective import uvit_loss
 from bottega.training import Cosine, FitSettings, Optimizer, Precision, TrainState, decay_groups, descend
-from bottega.worlds import Sample
-from bottega.worlds.emoji import load_index
+from bottega.worlds.emoji import class_of_sample
 
 
 class Captioned(Protocol):
@@ -131,13 +130,8 @@ class UVitRecipe:
 
 def class_of(condition: ClassCondition, sample: Captioned) -> int | None:
     """A sample's class: the subgroup of its one emoji, else its caption; any class where neither is a class's name."""
-    name = sample.caption.lower()
-    if isinstance(sample, Sample) and len(sample.things) == 1 and sample.things[0].id >= 0:
-        name = load_index()[sample.things[0].id].subgroup
-    name = " ".join(name.replace("-", " ").split())
-    if name in condition.names:
-        return condition.names.index(name)
-    return condition.classes if condition.null else None
+    number = class_of_sample(condition.names, sample)
+    return condition.classes if number is None and condition.null else number
 
 
 def uvit_recipe(model: nn.Module, source: CaptionedPictures) -> UVitRecipe:

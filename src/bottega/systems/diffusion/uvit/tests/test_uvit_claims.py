@@ -9,25 +9,25 @@ import pytest
 import torch
 
 from bottega.errors import Cancelled, RequestError, WeightsError
+from bottega.metrics import pictures_to_tensor
 from bottega.networks import UVitTrunkConfig
 from bottega.processes.diffusion import Uniform
 from bottega.room import silent
 from bottega.systems.diffusion.uvit.config import (
-    EMOJI_CLASSES,
     PRESETS,
     ClassCondition,
     DiscreteTime,
     TextCondition,
     UVitConfig,
 )
-from bottega.systems.diffusion.uvit.evaluation import class_agreement, distances, evaluate, to_tensor
+from bottega.systems.diffusion.uvit.evaluation import class_agreement, distances, evaluate
 from bottega.systems.diffusion.uvit.inference import UVitRequest, class_id, infer
 from bottega.systems.diffusion.uvit.model import UVit, UVitPipeline
 from bottega.systems.diffusion.uvit.objective import denoiser, noise_path, uvit_loss
 from bottega.systems.diffusion.uvit.recipe import UVitRecipe, class_of
 from bottega.training import FitSettings, fit
 from bottega.worlds import EmojiWorld, ShapesWorld
-from bottega.worlds.emoji import load_index, reference_pictures, split
+from bottega.worlds.emoji import EMOJI_CLASSES, load_index, reference_pictures, split
 
 TRUNK = UVitTrunkConfig(width=32, depth=4, num_heads=4)
 SMALL = UVitConfig(trunk=TRUNK, size=16, patch_size=4, condition=ClassCondition(classes=3, null=True), time_mlp=True)
@@ -275,7 +275,7 @@ def test_training_lowers_the_loss_and_shows_pictures(tmp_path):
 
 # --------------------------------------------------------------------------------------------------------- measuring
 def test_real_pictures_score_best():
-    tiles = to_tensor(reference_pictures("train", 16)[0])
+    tiles = pictures_to_tensor(reference_pictures("train", 16)[0])
     order = torch.randperm(len(tiles), generator=torch.Generator().manual_seed(0))[:300]
     emojis = split("train")
     classes = [emojis[i].subgroup.replace("-", " ") for i in order]
