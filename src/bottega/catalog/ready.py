@@ -70,6 +70,19 @@ class Ready:
         result = self.system.infer(self.model, request, report)
         return with_origin(result, self._origin(request, inputs, result.seed))
 
+    def with_linears(self, *, packed: bool | None = None) -> Ready:
+        """The system and its parts with their linear layers on packed weights or not: the last bits depend on it.
+
+        Args:
+            packed: As a recipe says; None takes what is faster on this machine.
+        """
+        from bottega.layers import prepare_for_inference, undo_preparation
+
+        undo_preparation(self.model)
+        own = prepare_for_inference(self.model, packed=packed) > 0
+        parts = {field: part.with_linears(packed=packed) for field, part in self.parts.items()}
+        return dataclasses.replace(self, packed=own or any(part.packed for part in parts.values()), parts=parts)
+
     @property
     def like(self) -> torch.Tensor:
         """A parameter of the system, or of a part where it has none of its own."""
@@ -159,7 +172,7 @@ def load(
     ready = load_plain(
         catalog, system_id, preset=preset, weights=weights, format=format, device=device, dtype=dtype, parts=parts
     )
-    return with_linears(ready)
+    return ready.with_linears()
 
 
 def load_plain(
@@ -203,21 +216,6 @@ def load_plain(
         assets=dict(checkpoint.assets),
         parts=opened,
     )
-
-
-def with_linears(ready: Ready, *, packed: bool | None = None) -> Ready:
-    """The system and its parts with their linear layers on packed weights or not: the last bits depend on it.
-
-    Args:
-        ready: The system.
-        packed: As a recipe says; None takes what is faster on this machine.
-    """
-    from bottega.layers import prepare_for_inference, undo_preparation
-
-    undo_preparation(ready.model)
-    own = prepare_for_inference(ready.model, packed=packed) > 0
-    parts = {field: with_linears(part, packed=packed) for field, part in ready.parts.items()}
-    return dataclasses.replace(ready, packed=own or any(part.packed for part in parts.values()), parts=parts)
 
 
 def _checkpoint(

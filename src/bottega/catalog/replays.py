@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bottega.catalog.ready import BUNDLED, NONE, Ready, load, with_linears
+from bottega.catalog.ready import BUNDLED, NONE, Ready, load
 from bottega.catalog.rooms import Catalog
 from bottega.errors import FileError
 from bottega.room import Report, Result, silent
@@ -68,7 +68,7 @@ def replay(
     if other is not None:
         return Replayed(origin=origin, result=None, difference=other)
     with _threads(origin.threads):
-        result = with_linears(ready, packed=origin.packed)(request, report)
+        result = ready.with_linears(packed=origin.packed)(request, report)
     found = difference(Path(path), result, origin)
     return Replayed(origin=origin, result=result, difference=None if found is None else found + _versions(origin))
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from bottega.errors import BottegaError, FileError, RequestError
-from bottega.results import Origin, forms_of, save
+from bottega.results import Origin, forms_of, read_origin, save
 from bottega.room import Card, Report, Result, System
 from bottega.studio import forms, limits
 from bottega.studio.gallery import Gallery
@@ -29,6 +29,10 @@ class ReadySystem(Protocol):
 
     def __call__(self, request: Any, report: Report) -> Result:
         """Runs the system; the result carries its recipe."""
+        ...
+
+    def with_linears(self, *, packed: bool | None = None) -> ReadySystem:
+        """The system on packed linear layers or plain ones: the last bits depend on it."""
         ...
 
 
@@ -170,7 +174,8 @@ class Workshop:
         folder = self._gallery.begin()
         finished = False
         try:
-            item = self._make_in(folder, order, report)
+            recipe = None if expected is None else read_origin(self._gallery.file(expected, expected.recipe))
+            item = self._make_in(folder, order, report, packed=None if recipe is None else recipe.packed)
             if expected is not None and item.digest == expected.digest:
                 return Made(item=expected.id)
             self._gallery.finish(item)
@@ -180,13 +185,13 @@ class Workshop:
             if not finished:
                 self._gallery.abandon(folder)
 
-    def _make_in(self, folder: Path, order: Make, report: Report) -> Item:
+    def _make_in(self, folder: Path, order: Make, report: Report, packed: bool | None) -> Item:
         started = time.time()
         kept = tuple(_keep(source, index, folder) for index, source in enumerate(order.sources))
         paths = tuple(str(folder / each.file) if each.file else each.label for each in kept)
         try:
             request = _request(self._system(order.system), order, paths)
-            result = self._ready(order.system)(request, report)
+            result = self._ready(order.system, packed)(request, report)
             saved = _save(result, folder)
         except BottegaError as error:
             raise type(error)(public(str(error), _names(order.sources, paths))) from error
@@ -203,10 +208,12 @@ class Workshop:
             digest=digest(result),
         )
 
-    def _ready(self, system_id: str) -> ReadySystem:
+    def _ready(self, system_id: str, packed: bool | None) -> ReadySystem:
+        """The loaded system, on the kernels that a recipe names or on this machine's faster ones."""
         with self._loading:
             if system_id not in self._loaded:
                 self._loaded[system_id] = self._catalog.load(system_id)
+            self._loaded[system_id] = self._loaded[system_id].with_linears(packed=packed)
             self._loaded.move_to_end(system_id)
             while len(self._loaded) > limits.LOADED_SYSTEMS:
                 self._loaded.popitem(last=False)

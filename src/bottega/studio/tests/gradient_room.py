@@ -95,10 +95,11 @@ class Painter(nn.Module):
         with torch.random.fork_rng():
             torch.manual_seed(1)
             self.letters = nn.EmbeddingBag(config.letters, 6, mode="sum")
+            self.ends = nn.Linear(6, 6)
 
     def gradient(self, text: str) -> Tensor:
         letters = torch.tensor([list((text or "nothing").encode())])
-        first, last = self.letters(letters).tanh().view(2, 3, 1)
+        first, last = self.ends(self.letters(letters)).tanh().view(2, 3, 1)
         named = [torch.tensor(COLOURS[word]).float().view(3, 1) for word in text.split() if word in COLOURS]
         ends = [*named, first, last][:2]
         ramp = torch.linspace(0, 1, SIDE)
@@ -148,7 +149,7 @@ def _files(request: GradientRequest) -> tuple[str, ...]:
 
 
 SYSTEM = System(
-    presets={"tiny": Preset(config=GradientConfig(), parameters=1536, source="here")},
+    presets={"tiny": Preset(config=GradientConfig(), parameters=1578, source="here")},
     build=Painter,
     request=GradientRequest,
     infer=infer,

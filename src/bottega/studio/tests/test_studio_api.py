@@ -140,6 +140,24 @@ def test_a_replay_that_comes_out_different_says_so(studio: RunningStudio, client
     assert replayed["item"] != item["id"]
 
 
+def test_a_replay_runs_on_the_kernels_of_its_recipe(studio: RunningStudio, client: httpx.Client) -> None:
+    item = _made(studio, client, {"system": "gradient", "settings": {"mode": "text", "steps": 2}})
+    gallery = studio.parts.gallery
+    kept = gallery.find(item["id"])
+    assert kept is not None
+    gallery.finish(kept.model_copy(update={"digest": "0" * 64}))  # so that the replay is kept beside it
+    recipe = gallery.file(kept, kept.recipe)
+    for packed in (True, False):
+        record = json.loads(recipe.read_text())
+        (origin,) = (value for value in record.values() if isinstance(value, dict))
+        origin["packed"] = packed
+        recipe.write_text(json.dumps(record))
+        job = client.post(f"/api/gallery/{item['id']}/replay").json()["id"]
+        studio.parts.queue.wait(job, PATIENCE_SECONDS)
+        made = client.get(f"/api/jobs/{job}").json()["item"]
+        assert client.get(f"/api/gallery/{made}/recipe").json()["packed"] is packed
+
+
 def test_an_uploaded_picture_gets_words_variations_and_a_replay(studio: RunningStudio, client: httpx.Client) -> None:
     data = _png(np.full((30, 50, 3), (10, 10, 240), np.uint8))
     upload = client.post("/api/uploads", params={"name": "C:\\holiday\\sea.png"}, content=data).json()

@@ -13,7 +13,6 @@ import torch
 from PIL import Image
 
 import bottega
-from bottega.catalog.ready import with_linears
 from bottega.metrics import keyword_overlap
 from bottega.results import PicturesResult, read_origin
 from bottega.room import Result, silent
@@ -171,7 +170,7 @@ def test_a_picture_repeats_to_the_bit() -> None:
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_replay_runs_on_the_kernels_of_the_recipe(packed: bool, tmp_path: Path) -> None:
-    chosen = with_linears(bottega.load("unidiffuser"), packed=packed)
+    chosen = bottega.load("unidiffuser").with_linears(packed=packed)
     (file,) = chosen(UniDiffuserRequest(inputs=("red apple",), steps=3)).save(tmp_path / "apple.png")
     replayed = bottega.replay(file)
     assert replayed.difference is None
