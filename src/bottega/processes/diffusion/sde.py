@@ -86,9 +86,9 @@ def _differentiated(path: Path, t: Tensor) -> tuple[Tensor, Tensor]:
 def _discrete_slope(path: DiscreteVp, t: TimeT) -> TimeT:
     """Slope of the piece of log(alpha) that ends at t (log(alpha) is linear between whole indices)."""
     if isinstance(t, Tensor):
-        end = t.to(torch.float64).ceil().clamp(0.0, path.t_max)
-    else:
-        end = float(min(max(math.ceil(t), 0), path.t_max))
+        ends = t.to(torch.float64).ceil().clamp(0.0, path.t_max)
+        return path.log_alpha(ends) - path.log_alpha(ends - 1.0)
+    end = float(min(max(math.ceil(t), 0), path.t_max))
     return path.log_alpha(end) - path.log_alpha(end - 1.0)
 
 

@@ -131,7 +131,7 @@ class SubVp:
         return 0.0
 
     def alpha(self, t: TimeT) -> TimeT:
-        """exp of minus half the integral of beta."""
+        """E to the power of minus half the integral of beta."""
         return _exp(self.vp.log_alpha(t))
 
     def sigma(self, t: TimeT) -> TimeT:
@@ -164,18 +164,22 @@ class SubVp:
 
 
 def _wide(t: TimeT) -> TimeT:
-    return t.to(torch.float64) if isinstance(t, Tensor) else float(t)
+    if isinstance(t, Tensor):
+        return t.to(torch.float64)
+    return float(t)
 
 
 def _above_zero(t: TimeT, inside: TimeT, outside: float) -> TimeT:
     """`inside` where t is above 0, else `outside`."""
     if isinstance(t, Tensor):
-        return torch.where(t > 0, inside, outside)  # type: ignore[arg-type]
-    return inside if t > 0 else outside
+        return torch.where(t > 0, inside, outside)
+    return inside if t > 0 else inside * 0.0 + outside
 
 
 def _either(x: TimeT, number: Callable[[float], float], tensor: Callable[[Tensor], Tensor]) -> TimeT:
-    return tensor(x) if isinstance(x, Tensor) else number(x)
+    if isinstance(x, Tensor):
+        return tensor(x)
+    return number(x)
 
 
 def _exp(x: TimeT) -> TimeT:
