@@ -1,6 +1,14 @@
 """Published backbones that several systems share."""
 
-from bottega.networks.adm_unet import ADM_SIZES, AdmCondition, AdmUnet, AdmUnetConfig
+from bottega.networks.adm_unet import (
+    ADM_SIZES,
+    AdmBlock,
+    AdmCondition,
+    AdmEmbedding,
+    AdmPlace,
+    AdmUnet,
+    AdmUnetConfig,
+)
 from bottega.networks.adm_unet_tables import LEGACY_ROWS, NEW_ROWS, adm_keys_diffusers, adm_keys_edm, adm_keys_guided
 from bottega.networks.autoencoder_kl import AutoencoderKl, AutoencoderKlConfig, DiagonalGaussian
 from bottega.networks.caption_decoder import CaptionDecoder, CaptionDecoderConfig
@@ -79,7 +87,10 @@ __all__ = [
     "ADM_SIZES",
     "LEGACY_ROWS",
     "NEW_ROWS",
+    "AdmBlock",
     "AdmCondition",
+    "AdmEmbedding",
+    "AdmPlace",
     "AdmUnet",
     "AdmUnetConfig",
     "adm_keys_diffusers",

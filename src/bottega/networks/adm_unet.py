@@ -291,12 +291,12 @@ class AdmBlock(nn.Module):
         return x
 
 
-class AdmUnet(nn.Module):
-    """The U-Net. Its first output is zero, its weights as published: uniform within 1 / sqrt(fan in)."""
+class AdmEmbedding(nn.Module):
+    """Time and conditions as one vector."""
 
     def __init__(self, config: AdmUnetConfig) -> None:
         super().__init__()
-        self.config = config
+        self.width = config.width
         embedding = config.embedding_dim
         self.augment_embed = nn.Linear(config.augment_dim, config.width, bias=False) if config.augment_dim else None
         if self.augment_embed is not None:
@@ -305,6 +305,29 @@ class AdmUnet(nn.Module):
         self.time2 = nn.Linear(embedding, embedding)
         self.class_embed = nn.Embedding(config.classes, embedding) if config.classes else None
         self.vector_embed = nn.Linear(config.vector_dim, embedding) if config.vector_dim else None
+
+    def forward(self, time: Tensor, condition: AdmCondition) -> Tensor:
+        """Times `(batch,)` and what else is told to the activated embedding `(batch, 4 width)`."""
+        x = sinusoid(time, self.width).to(self.time1.weight.dtype)
+        if self.augment_embed is not None and "augment" in condition:
+            x = x + self.augment_embed(condition["augment"].to(x.dtype))
+        x = self.time2(F.silu(self.time1(x)))
+        if self.class_embed is not None and "labels" in condition:
+            labels = condition["labels"]
+            weighed = labels.is_floating_point()
+            x = x + (labels.to(x.dtype) @ self.class_embed.weight if weighed else self.class_embed(labels))
+        if self.vector_embed is not None and "vector" in condition:
+            x = x + self.vector_embed(condition["vector"].to(x.dtype))
+        return F.silu(x)
+
+
+class AdmUnet(nn.Module):
+    """The U-Net. Its first output is zero, its weights as published: uniform within 1 / sqrt(fan in)."""
+
+    def __init__(self, config: AdmUnetConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = AdmEmbedding(config)
         encoder, middle, decoder = adm_places(config)
         self.conv_in = nn.Conv2d(config.channels_in, config.channels[0], 3, padding=1)
         self.encoder = nn.ModuleList(AdmBlock(place, config) for place in encoder)
@@ -325,7 +348,7 @@ class AdmUnet(nn.Module):
             `(batch, channels_out, size, size)`.
         """
         told: AdmCondition = {"labels": condition} if isinstance(condition, Tensor) else condition or {}
-        embedding = F.silu(self.embed(time, told))
+        embedding = self.embedding(time, told)
         low = told.get("low")
         x = self.conv_in(x if low is None else torch.cat((x, low.to(x)), dim=1))
         skips = [x]
@@ -338,20 +361,6 @@ class AdmUnet(nn.Module):
             joined = x if block.resample is Resample.UP else torch.cat((x, skips.pop()), dim=1)
             x = block(joined, embedding, told)
         return self.conv_out(F.silu(self.norm_out(x)))
-
-    def embed(self, time: Tensor, condition: AdmCondition) -> Tensor:
-        """Time and conditions as one vector, `(batch, 4 width)`."""
-        x = sinusoid(time, self.config.width).to(self.time1.weight.dtype)
-        if self.augment_embed is not None and "augment" in condition:
-            x = x + self.augment_embed(condition["augment"].to(x.dtype))
-        x = self.time2(F.silu(self.time1(x)))
-        if self.class_embed is not None and "labels" in condition:
-            labels = condition["labels"]
-            weighed = labels.is_floating_point()
-            x = x + (labels.to(x.dtype) @ self.class_embed.weight if weighed else self.class_embed(labels))
-        if self.vector_embed is not None and "vector" in condition:
-            x = x + self.vector_embed(condition["vector"].to(x.dtype))
-        return x
 
 
 def _resampled(x: Tensor, resample: Resample) -> Tensor:

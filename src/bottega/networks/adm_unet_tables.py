@@ -53,16 +53,16 @@ def adm_keys_edm(config: AdmUnetConfig) -> KeyTable:
     """NVlabs/edm's `DhariwalUNet`."""
     encoder, middle, decoder = adm_places(config)
     table: list[Rule] = [
-        Rename("time1.{rest}", "map_layer0.{rest}"),
-        Rename("time2.{rest}", "map_layer1.{rest}"),
+        Rename("embedding.time1.{rest}", "map_layer0.{rest}"),
+        Rename("embedding.time2.{rest}", "map_layer1.{rest}"),
         Rename("conv_in.{rest}", f"enc.{config.size}x{config.size}_conv.{{rest}}"),
         Rename("norm_out.{rest}", "out_norm.{rest}"),
         Rename("conv_out.{rest}", "out_conv.{rest}"),
     ]
     if config.classes:
-        table.append(Rename("class_embed.weight", "map_label.weight", change=Transpose()))
+        table.append(Rename("embedding.class_embed.weight", "map_label.weight", change=Transpose()))
     if config.augment_dim:
-        table.append(Rename("augment_embed.weight", "map_augment.weight"))
+        table.append(Rename("embedding.augment_embed.weight", "map_augment.weight"))
     for ours, theirs, places in (("encoder", "enc", encoder), ("middle", "dec", middle), ("decoder", "dec", decoder)):
         for i, place in enumerate(places):
             side = config.size >> place.level
@@ -101,14 +101,14 @@ def adm_keys_guided(config: AdmUnetConfig, order: tuple[int, int, int] = LEGACY_
     """
     encoder, middle, decoder = adm_places(config)
     table: list[Rule] = [
-        Rename("time1.{rest}", "time_embed.0.{rest}"),
-        Rename("time2.{rest}", "time_embed.2.{rest}"),
+        Rename("embedding.time1.{rest}", "time_embed.0.{rest}"),
+        Rename("embedding.time2.{rest}", "time_embed.2.{rest}"),
         Rename("conv_in.{rest}", "input_blocks.0.0.{rest}"),
         Rename("norm_out.{rest}", "out.0.{rest}"),
         Rename("conv_out.{rest}", "out.2.{rest}"),
     ]
     if config.classes:
-        table.append(Rename("class_embed.weight", "label_emb.weight"))
+        table.append(Rename("embedding.class_embed.weight", "label_emb.weight"))
     for i, place in enumerate(encoder):
         table += _guided_block(f"encoder.{i}", f"input_blocks.{i + 1}", 0, place, config, order)
     table += _guided_block("middle.0", "middle_block", 0, middle[0], config, order)
@@ -144,14 +144,14 @@ def adm_keys_diffusers(config: AdmUnetConfig) -> KeyTable:
     """The `UNet2DModel` of diffusers with "scale_shift" and "resnet" resampling, as consistency models publish it."""
     encoder, middle, decoder = adm_places(config)
     table: list[Rule] = [
-        Rename("time1.{rest}", "time_embedding.linear_1.{rest}"),
-        Rename("time2.{rest}", "time_embedding.linear_2.{rest}"),
+        Rename("embedding.time1.{rest}", "time_embedding.linear_1.{rest}"),
+        Rename("embedding.time2.{rest}", "time_embedding.linear_2.{rest}"),
         Rename("conv_in.{rest}", "conv_in.{rest}"),
         Rename("norm_out.{rest}", "conv_norm_out.{rest}"),
         Rename("conv_out.{rest}", "conv_out.{rest}"),
     ]
     if config.classes:
-        table.append(Rename("class_embed.weight", "class_embedding.weight"))
+        table.append(Rename("embedding.class_embed.weight", "class_embedding.weight"))
     for i, place in enumerate(encoder):
         down = place.resample is Resample.DOWN  # theirs stands at the end of the level before
         theirs, name = f"down_blocks.{place.level - down}", "downsamplers.0" if down else f"resnets.{place.number}"

@@ -4,13 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 from bottega.errors import RequestError
-from bottega.worlds.emoji import EmojiWorld
+from bottega.worlds.emoji import ColouredEmojiWorld, EmojiWorld
 from bottega.worlds.pixels import compose, tight_box
 from bottega.worlds.sample import Box, Clip, Color, Question, Sample, Thing, World
 from bottega.worlds.shapes import MovingShapesWorld, ShapesWorld
 
 WORLDS: dict[str, Callable[[], World[Any]]] = {
     "emoji": EmojiWorld,
+    "coloured-emoji": ColouredEmojiWorld,
     "shapes": ShapesWorld,
     "moving-shapes": MovingShapesWorld,
 }
@@ -20,7 +21,7 @@ def open_world(name: str) -> World[Any]:
     """A bundled world by name, with its default settings; for others, make it from its class.
 
     Args:
-        name: "emoji", "shapes" or "moving-shapes".
+        name: "emoji", "coloured-emoji", "shapes" or "moving-shapes".
     """
     if name not in WORLDS:
         raise RequestError.of("world", name, f"one of {', '.join(WORLDS)}")
@@ -32,6 +33,7 @@ __all__ = [
     "Box",
     "Clip",
     "Color",
+    "ColouredEmojiWorld",
     "EmojiWorld",
     "MovingShapesWorld",
     "Question",
