@@ -16,14 +16,9 @@ A time is a Python float when the whole batch shares it (solvers) or a tensor `(
 computed in double; states are float32 or wider, whatever dtype the network runs in.
 """
 
-from bottega.processes.diffusion.classify import (
-    LabelErrors,
-    Round,
-    elimination,
-    label_errors,
-    select_rows,
-    total_calls,
-)
+from bottega.processes.diffusion.adams import Deis, DeisVariable, Plms, Pndm
+from bottega.processes.diffusion.classify import LabelErrors, Round, elimination, label_errors, select_rows, total_calls
+from bottega.processes.diffusion.dpm_solvers import Bh, DpmMultistep, DpmSinglestep, Expansion, Nodes, UniPc
 from bottega.processes.diffusion.editing import (
     AgainStep,
     Edit,
@@ -70,15 +65,8 @@ from bottega.processes.diffusion.likelihoods import (
 from bottega.processes.diffusion.mixtures import ExactDenoiser, GaussianMixture
 from bottega.processes.diffusion.objective import corrupt, denoising_loss, diffusion_loss, noise_like
 from bottega.processes.diffusion.ode import AdaptiveOde, Dopri5, Solution, decode, encode, flow_start
-from bottega.processes.diffusion.operators import (
-    BlockAverage,
-    Blur,
-    Fourier,
-    Grey,
-    LinearOperator,
-    Mask,
-    Matrix,
-)
+from bottega.processes.diffusion.operators import BlockAverage, Blur, Fourier, Grey, LinearOperator, Mask, Matrix
+from bottega.processes.diffusion.parallel import ParaDigms, Parallel, Picard
 from bottega.processes.diffusion.pareto import gradient_cosines, gradient_gram, min_norm_weights
 from bottega.processes.diffusion.paths import CosineVp, DiscreteVp, Edm, Path, RectifiedFlow, VariancePreserving, Vp
 from bottega.processes.diffusion.power_cosine import PowerCosine
@@ -124,6 +112,7 @@ from bottega.processes.diffusion.solvers import (
     initial_noise,
     no_report,
 )
+from bottega.processes.diffusion.staged import StagedStep, Target
 from bottega.processes.diffusion.transfer import Transfer, TransferPlan, transfer_matrix
 from bottega.processes.diffusion.weighting import (
     P2,
@@ -142,12 +131,10 @@ from bottega.processes.diffusion.weighting import (
 )
 
 __all__ = [
-    "P2",
-    "V",
-    "X0",
     "AdaptiveOde",
     "AgainStep",
     "AnnealedCorrector",
+    "Bh",
     "BlockAverage",
     "Blur",
     "Churn",
@@ -161,11 +148,15 @@ __all__ = [
     "Ddim",
     "DdimInversion",
     "Ddpm",
+    "Deis",
+    "DeisVariable",
     "Denoised",
     "DenoisedRange",
     "Denoiser",
     "DiscreteVp",
     "Dopri5",
+    "DpmMultistep",
+    "DpmSinglestep",
     "DpmSolverPp2m",
     "Edit",
     "Edited",
@@ -181,6 +172,7 @@ __all__ = [
     "EvenIn",
     "ExactDenoiser",
     "ExactTrace",
+    "Expansion",
     "FlowLikelihood",
     "Fourier",
     "GaussianMixture",
@@ -209,8 +201,15 @@ __all__ = [
     "MergedKnown",
     "MinSnr",
     "Network",
+    "Nodes",
     "NoisyLikelihood",
+    "P2",
+    "ParaDigms",
+    "Parallel",
     "Path",
+    "Picard",
+    "Plms",
+    "Pndm",
     "PowerCosine",
     "Prediction",
     "PredictorCorrector",
@@ -230,9 +229,11 @@ __all__ = [
     "SoftMinSnr",
     "Solution",
     "Solver",
+    "StagedStep",
     "Step",
     "StepReport",
     "SubVp",
+    "Target",
     "Time",
     "TimeSampler",
     "Trace",
@@ -241,14 +242,17 @@ __all__ = [
     "TransferPlan",
     "TruncatedSnr",
     "Tweedie",
+    "UniPc",
     "Uniform",
     "UniformGrid",
     "UniformTimes",
+    "V",
     "VariancePreserving",
     "VeGeometric",
     "Velocity",
     "Vp",
     "Weighting",
+    "X0",
     "bits_per_dimension",
     "corrupt",
     "decode",

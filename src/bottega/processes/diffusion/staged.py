@@ -170,7 +170,9 @@ def first_order(t: Level, s: Level, *, eta: float = 0.0) -> Mix:
     """
     decay, kept = noise_decay(t, s, eta)
     clean = -math.expm1(-(1.0 + eta) * (s.log_ratio - t.log_ratio))
-    return Mix((s.sigma / t.sigma * decay,), (s.alpha * clean,), (s.sigma * kept,) if eta > 0.0 else ())
+    return Mix(
+        (s.sigma / t.sigma * decay,), (s.alpha * clean,), (s.sigma * kept,) if eta > 0.0 and s.sigma > 0.0 else ()
+    )
 
 
 def noise_decay(t: Level, s: Level, eta: float) -> tuple[float, float]:
