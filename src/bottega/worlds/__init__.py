@@ -5,6 +5,7 @@ from typing import Any
 
 from bottega.errors import RequestError
 from bottega.worlds.emoji import ColouredEmojiWorld, EmojiWorld
+from bottega.worlds.phantoms import Phantom, PhantomsWorld
 from bottega.worlds.pixels import compose, tight_box
 from bottega.worlds.sample import Box, Clip, Color, Question, Sample, Thing, World
 from bottega.worlds.shapes import MovingShapesWorld, ShapesWorld
@@ -14,6 +15,7 @@ WORLDS: dict[str, Callable[[], World[Any]]] = {
     "coloured-emoji": ColouredEmojiWorld,
     "shapes": ShapesWorld,
     "moving-shapes": MovingShapesWorld,
+    "phantoms": PhantomsWorld,
 }
 
 
@@ -36,6 +38,8 @@ __all__ = [
     "ColouredEmojiWorld",
     "EmojiWorld",
     "MovingShapesWorld",
+    "Phantom",
+    "PhantomsWorld",
     "Question",
     "Sample",
     "ShapesWorld",
