@@ -24,6 +24,7 @@ from bottega.training import (
     InverseSquareRoot,
     Linear,
     NotFiniteError,
+    Optimizer,
     Precision,
     TrainProgress,
     TrainState,
@@ -79,6 +80,43 @@ def test_one_update_is_the_published_equation(tmp_path: Path) -> None:
         # After one update both moments are bias-corrected to g and g^2.
         expected = before[name] * (1 - 0.1 * decay) - 0.1 * g / (g.abs() + 1e-8)
         torch.testing.assert_close(p.detach(), expected, rtol=1e-3, atol=2e-4)
+
+
+def test_muon_steps_along_the_orthogonal_factor_and_adamw_moves_the_vectors(tmp_path: Path) -> None:
+    settings = FitSettings(
+        steps=1, batch_size=8, learning_rate=0.01, weight_decay=0.1, clip_norm=None, optimizer=Optimizer.MUON
+    )
+    before, plain = Regression(dropout=0.0), Regression(dropout=0.0)
+    start = {name: value.detach().clone() for name, value in before.model.named_parameters()}
+    gradients: dict[str, Tensor] = {}
+    for name, parameter in before.model.named_parameters():
+        parameter.register_post_accumulate_grad_hook(
+            lambda p, name=name: gradients.__setitem__(name, p.grad.detach().clone())
+        )
+    fit(before, settings, tmp_path / "muon")
+    fit(plain, replace(settings, optimizer=Optimizer.ADAMW), tmp_path / "adamw")
+    others = dict(plain.model.named_parameters())
+    for name, value in before.model.named_parameters():
+        if value.ndim < 2:
+            torch.testing.assert_close(value, others[name])
+            continue
+        u, sizes, v = torch.linalg.svd(gradients[name], full_matrices=False)
+        direction = (start[name] * (1 - 0.01 * 0.1) - value.detach()) / (0.01 * 0.2 * max(value.shape) ** 0.5)
+        large = sizes > 0.1 * sizes.norm()  # the rest is lost in bfloat16
+        stretched = (u.T @ direction @ v.T)[large][:, large]
+        torch.testing.assert_close(stretched, stretched.diagonal().diag(), atol=0.05, rtol=0, msg=name)
+        assert len(stretched) > 1, name
+        assert 0.6 < float(stretched.diagonal().min()), name  # five iterations leave them near 1
+        assert float(stretched.diagonal().max()) < 1.3, name
+
+
+def test_muon_takes_matrices_alone() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.Conv1d(1, 2, 3), nn.Embedding(5, 4))
+    settings = FitSettings(steps=1, batch_size=1, optimizer=Optimizer.MUON)
+    muon, decayed, plain = decay_groups(model, settings, lambda name, _: name.startswith("2."))
+    assert [tuple(p.shape) for p in muon["params"]] == [(4, 3)]
+    assert [tuple(p.shape) for p in decayed["params"]] == [(2, 1, 3)]
+    assert [tuple(p.shape) for p in plain["params"]] == [(4,), (2,), (5, 4)]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from training_toys import Adversaries, digests
 from two_processes import KINDS, SETTINGS, partly, regression
 
 from bottega.errors import RequestError
-from bottega.training import Ddp, fit, list_checkpoints, load_checkpoint
+from bottega.training import Ddp, Optimizer, fit, list_checkpoints, load_checkpoint
 
 
 def losses(out: Path) -> list[tuple[float, float]]:
@@ -41,6 +41,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("processes")
     fit(regression(), SETTINGS, folder / "one")
     fit(Adversaries(), SETTINGS, folder / "one-adversaries")
+    fit(regression(), replace(SETTINGS, optimizer=Optimizer.MUON), folder / "one-muon")
     for kind in KINDS:
         partly(SETTINGS, folder / f"{kind}-between", 4)
     script = Path(__file__).with_name("two_processes.py")
@@ -68,6 +69,12 @@ def test_two_optimizers_on_two_processes(kind: str, runs: Path) -> None:
     for one, two in zip(losses(runs / "one-adversaries"), losses(runs / f"{kind}-adversaries"), strict=True):
         assert two == pytest.approx(one, rel=1e-4)
     assert_same_weights(runs / "one-adversaries", runs / f"{kind}-adversaries")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_muon_on_two_processes(kind: str, runs: Path) -> None:
+    for one, two in zip(losses(runs / "one-muon"), losses(runs / f"{kind}-muon"), strict=True):
+        assert two == pytest.approx(one, rel=0.02)  # its iterations run in bfloat16
 
 
 @pytest.mark.parametrize("kind", KINDS)

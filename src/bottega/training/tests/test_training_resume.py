@@ -18,7 +18,16 @@ from torch import Tensor
 from training_toys import Adversaries, Regression, digests
 
 from bottega.errors import Cancelled, FileError, RequestError, WeightsError
-from bottega.training import Cosine, FitSettings, TrainProgress, TrainState, fit, list_checkpoints, load_newest
+from bottega.training import (
+    Cosine,
+    FitSettings,
+    Optimizer,
+    TrainProgress,
+    TrainState,
+    fit,
+    list_checkpoints,
+    load_newest,
+)
 
 SETTINGS = FitSettings(
     steps=40, batch_size=10, learning_rate=1e-2, warmup_steps=5, schedule=Cosine(), ema_decay=0.9, save_every=10,
@@ -98,6 +107,18 @@ def test_a_finished_run_is_only_loaded(tmp_path: Path) -> None:
     second = fit(recipe, SETTINGS, tmp_path)
     assert digests(second.checkpoint) == before
     assert torch.equal(second.state.model.head.weight, first.state.model.head.weight)
+
+
+def test_muon_resumes_to_the_same_bits(tmp_path: Path) -> None:
+    def cancel(progress: TrainProgress) -> None:
+        if progress.step == 13:
+            raise Cancelled("enough")
+
+    settings = replace(SETTINGS, optimizer=Optimizer.MUON)
+    whole = fit(Regression(), settings, tmp_path / "whole")
+    with pytest.raises(Cancelled):
+        fit(Regression(), settings, tmp_path / "parts", report=cancel)
+    assert digests(fit(Regression(), settings, tmp_path / "parts").checkpoint) == digests(whole.checkpoint)
 
 
 def test_two_optimizers_resume_to_the_same_bits(tmp_path: Path) -> None:

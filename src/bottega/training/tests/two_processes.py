@@ -15,7 +15,7 @@ from torch.distributed.tensor import DTensor
 from training_toys import Adversaries, Regression
 
 from bottega.errors import Cancelled, RequestError
-from bottega.training import Cosine, Ddp, FitSettings, Fsdp, TrainProgress, fit
+from bottega.training import Cosine, Ddp, FitSettings, Fsdp, Optimizer, TrainProgress, fit
 
 SETTINGS = FitSettings(
     steps=12, batch_size=16, learning_rate=1e-2, warmup_steps=3, schedule=Cosine(), ema_decay=0.9, save_every=4,
@@ -56,6 +56,7 @@ def main(folder: Path) -> None:
                 assert parameter.to_local().numel() * 2 == parameter.numel()
         fit(regression(), replace(settings, accumulate=2), folder / f"{name}-parts")
         fit(Adversaries(), settings, folder / f"{name}-adversaries")
+        fit(regression(), replace(settings, optimizer=Optimizer.MUON), folder / f"{name}-muon")
         partly(settings, folder / f"{name}-between", 8)  # goes on from the test's own step 4
         partly(settings, folder / f"{name}-stopped", 5)
         fit(regression(), settings, folder / f"{name}-stopped")
