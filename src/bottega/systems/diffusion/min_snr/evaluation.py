@@ -133,11 +133,13 @@ def _groups_kept(made: Tensor, asked: Tensor, tiles: Tensor, groups: Tensor, ran
     )
 
 
-def race_measures(steps: int, seed: int, report: Report) -> dict[str, Measure]:
+def race_measures(
+    steps: int, seed: int, report: Report, *, size: MinSnrConfig = RACE, checks: int = 12
+) -> dict[str, Measure]:
     """Updates that each weighting needs to come as close to real pictures as the slowest one ever does."""
     runs = {}
     for number, (name, weights) in enumerate(RIVALS.items(), 1):
-        runs[name] = race(replace(RACE, weighting=WEIGHTINGS[weights]), steps, seed)
+        runs[name] = race(replace(size, weighting=WEIGHTINGS[weights]), steps, seed, checks)
         report(Progress(step=number, total=len(RIVALS), stage="race"))
     target = max(min(run.values()) for run in runs.values())
     needed = {name: next(step for step, distance in run.items() if distance <= target) for name, run in runs.items()}

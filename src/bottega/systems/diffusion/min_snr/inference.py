@@ -166,8 +166,9 @@ def class_id(model: MinSnrPipeline, text: str) -> int:
         return count
     if plain in names:
         return names.index(plain)
-    if plain.isascii() and plain.isdigit() and int(plain) < count:
-        return int(plain)
+    digits = text.strip()
+    if digits.isascii() and digits.isdigit() and int(digits) < count:
+        return int(digits)
     raise RequestError.of(
         "the class", text, f"one of {', '.join(names)}" if names else f"a number from 0 to {count - 1}"
     )
