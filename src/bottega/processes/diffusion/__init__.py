@@ -39,6 +39,11 @@ from bottega.processes.diffusion.grids import (
     UniformGrid,
 )
 from bottega.processes.diffusion.guidance import ClassifierFree, Clipped, Guidance, IntervalGuidance, repeat_rows
+from bottega.processes.diffusion.langevin import (
+    AnnealedLangevin,
+    langevin_dynamics,
+    langevin_step,
+)
 from bottega.processes.diffusion.learned_range import DenoisedRange, RangedDdpm, range_loss
 from bottega.processes.diffusion.likelihood import (
     ExactTrace,
@@ -63,6 +68,17 @@ from bottega.processes.diffusion.likelihoods import (
     residual_log_likelihood,
 )
 from bottega.processes.diffusion.mixtures import ExactDenoiser, GaussianMixture
+from bottega.processes.diffusion.noise_levels import (
+    NoiseLevels,
+    geometric_levels,
+    langevin_step_size,
+    langevin_variance_ratio,
+    largest_distance,
+    level_count,
+    level_overlap,
+    level_ratio,
+    ncsnv2_levels,
+)
 from bottega.processes.diffusion.objective import corrupt, denoising_loss, diffusion_loss, noise_like
 from bottega.processes.diffusion.ode import AdaptiveOde, Dopri5, Solution, decode, encode, flow_start
 from bottega.processes.diffusion.operators import BlockAverage, Blur, Fourier, Grey, LinearOperator, Mask, Matrix
@@ -85,6 +101,15 @@ from bottega.processes.diffusion.predictions import (
 )
 from bottega.processes.diffusion.prior import Prior
 from bottega.processes.diffusion.radon import Radon
+from bottega.processes.diffusion.score_matching import (
+    Projection,
+    ScoreNetwork,
+    denoising_score_matching,
+    exact_score_matching,
+    fisher_divergence,
+    projections,
+    sliced_score_matching,
+)
 from bottega.processes.diffusion.sde import LikelihoodWeighting, ProbabilityFlow, Rates, Sde, rates, score_of
 from bottega.processes.diffusion.sde_paths import SubVp, VeGeometric
 from bottega.processes.diffusion.sde_solvers import (
@@ -131,6 +156,25 @@ from bottega.processes.diffusion.weighting import (
 )
 
 __all__ = [
+    "sliced_score_matching",
+    "projections",
+    "fisher_divergence",
+    "exact_score_matching",
+    "denoising_score_matching",
+    "ScoreNetwork",
+    "Projection",
+    "ncsnv2_levels",
+    "level_ratio",
+    "level_overlap",
+    "level_count",
+    "largest_distance",
+    "langevin_variance_ratio",
+    "langevin_step_size",
+    "geometric_levels",
+    "NoiseLevels",
+    "langevin_step",
+    "langevin_dynamics",
+    "AnnealedLangevin",
     "AdaptiveOde",
     "AgainStep",
     "AnnealedCorrector",
