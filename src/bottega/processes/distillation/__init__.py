@@ -36,7 +36,7 @@ from bottega.processes.distillation.consistency import (
 )
 from bottega.processes.distillation.progressive import guided_target, halvings, matching_loss, progressive_target
 from bottega.processes.distillation.rewards import Brightness, Colourfulness, Reward
-from bottega.processes.distillation.samplers import ConsistencySampler, LcmGrid, even_times
+from bottega.processes.distillation.samplers import ConsistencySampler, LcmGrid, even_times, lcm_times, spread_times
 from bottega.processes.distillation.steps import (
     DdimSteps,
     HeunSteps,
@@ -93,6 +93,7 @@ __all__ = [
     "halvings",
     "implied_x0",
     "jump_coefficients",
+    "lcm_times",
     "leaves",
     "map_rows",
     "matching_loss",
@@ -100,6 +101,7 @@ __all__ = [
     "rows_like",
     "segment_end",
     "segment_ends",
+    "spread_times",
     "student_denoiser",
     "teacher_of",
     "training_pair",

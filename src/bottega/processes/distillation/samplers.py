@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -48,15 +47,30 @@ class LcmGrid:
 
     def __call__(self, path: Path) -> tuple[float, ...]:
         """The times. On a path that is not discrete, i / trained of the way to pure noise."""
-        if isinstance(path, DiscreteVp):
-            stride = path.steps // self.trained
-            listed = [float(i * stride - 1) for i in range(self.trained, 0, -1)]
-        else:
-            listed = list(even_times(path, self.trained)[:-1])
-        places = (math.floor(i * self.trained / self.steps) for i in range(self.steps))
-        return (*(listed[place] for place in places), path.t_clean)
+        return spread_times(lcm_times(path, self.trained), self.steps)
 
 
 def even_times(path: Path, steps: int) -> tuple[float, ...]:
     """`steps + 1` times, even in the path's own time from its noisiest to the clean end: a teacher's grid."""
     return tuple(path.t_max + i / steps * (path.t_clean - path.t_max) for i in range(steps + 1))
+
+
+def lcm_times(path: Path, trained: int) -> tuple[float, ...]:
+    """Latent consistency models' grid of `trained` steps: see `LcmGrid`."""
+    if not isinstance(path, DiscreteVp):
+        return even_times(path, trained)
+    stride = path.steps // trained
+    return (*(float(i * stride - 1) for i in range(trained, 0, -1)), path.t_clean)
+
+
+def spread_times(times: Sequence[float], steps: int) -> tuple[float, ...]:
+    """The times of fewer steps out of a grid: evenly spaced in its list, rounded towards noise, and its last.
+
+    Args:
+        times: A grid of n steps, n + 1 falling times.
+        steps: Steps, 1 to n.
+    """
+    count = len(times) - 1
+    if not 1 <= steps <= count:
+        raise RequestError.of("steps", steps, f"between 1 and {count}")
+    return (*(times[i * count // steps] for i in range(steps)), times[-1])

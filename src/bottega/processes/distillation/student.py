@@ -75,7 +75,7 @@ class GuidanceInput(nn.Module):
     def forward(self, x: Tensor, scale: Tensor) -> Tensor:
         """States `(b, *shape)` with the patterns of strengths `(b,)`."""
         weights = self.weigh(guidance_embedding(scale).to(self.weigh.weight.dtype))
-        return x + torch.tensordot(weights, self.patterns, dims=1)
+        return x + torch.tensordot(weights.to(self.patterns.dtype), self.patterns, dims=1)
 
 
 @final

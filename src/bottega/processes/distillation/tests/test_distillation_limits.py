@@ -1,7 +1,7 @@
 """Exact properties of the distillation losses, functions and samplers: no training, float precision."""
 
+import dataclasses
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -90,9 +90,9 @@ def net(seed=0):
     return Net().double()
 
 
-def prior(network, path=PATHS[1], prediction=V()):
+def prior(network):
     return Prior(
-        network=network, path=path, prediction=prediction, shape=(2,), to_pictures=lambda x: x,
+        network=network, path=PATHS[1], prediction=V(), shape=(2,), to_pictures=lambda x: x,
         from_pictures=lambda x: x, size=1, condition=lambda texts: torch.tensor([int(text) for text in texts]),
         null_cond=torch.tensor([3]),
     )  # fmt: skip
@@ -121,8 +121,8 @@ def test_karras_boundary_is_the_published_function_of_the_raw_network():
     path = Edm()
     model = EdmPreconditioned(raw, data)
     function = ConsistencyFunction(Denoised(model, path, X0()), path, KarrasBoundary(data, epsilon))
-    x, s = torch.randn(5, 2, generator=seeded(), dtype=torch.float64), torch.tensor([0.002, 0.01, 0.5, 3.0, 80.0])
-    s = s.double()
+    x = torch.randn(5, 2, generator=seeded(), dtype=torch.float64)
+    s = torch.tensor([0.002, 0.01, 0.5, 3.0, 80.0], dtype=torch.float64)
     f = raw(x / (s**2 + data**2).sqrt()[:, None], s.float().log() / 4)
     skip = data**2 / ((s - epsilon) ** 2 + data**2)
     out = data * (s - epsilon) / (s**2 + data**2).sqrt()
@@ -155,7 +155,7 @@ def test_lcm_equals_diffusers_step_by_step(kind, prediction, steps):
     plan = ConsistencySampler().plan(times, path)
     x, draws = start, iter(noises)
     for step in plan:
-        x, _ = step.take(x, x, lambda state, t: function(state, t), lambda state: next(draws))
+        x, _ = step.take(x, x, function, lambda state: next(draws))
         ours.append(x)
     y = start
     with torch.no_grad():
@@ -166,7 +166,7 @@ def test_lcm_equals_diffusers_step_by_step(kind, prediction, steps):
             torch.testing.assert_close(ours[number], y, rtol=1e-5, atol=1e-5)
 
 
-@dataclass
+@dataclasses.dataclass
 class Fixed:
     noise: torch.Tensor
 
@@ -379,8 +379,6 @@ def test_teacher_of_several_strengths_guides_each_sample_by_its_own():
 def test_ranges_are_checked():
     with pytest.raises(RequestError):
         GuidanceRange(low=3.0, high=2.0)
-    import dataclasses
-
     mute = dataclasses.replace(prior(net()), null_cond=None)
     with pytest.raises(RequestError, match="null condition"):
         teacher_of(mute, GuidanceRange(low=1.0, high=2.0))
