@@ -67,7 +67,7 @@ def class_shares(made: Tensor, classes: Sequence[str], random: np.random.Generat
     seen = [emoji_class(gallery[i]) for i in nearest]
     drawn = [emoji_class(gallery[i]) for i in random.integers(len(gallery), size=100 * len(made))]
     order = random.permutation(len(classes))
-    shuffled = [classes[i] for i in np.roll(order, 1)[np.argsort(order)]]  # nothing keeps its own
+    shuffled = [classes[int(i)] for i in np.roll(order, 1)[np.argsort(order)]]  # nothing keeps its own
     hundredfold = [name for _ in range(100) for name in classes]
     return ClassShares(_share(seen, classes), _share(seen, shuffled), _share(drawn, hundredfold))
 

@@ -4,7 +4,7 @@ The pictures are under the SIL Open Font License 1.1 (see `data/LICENSE.txt`); n
 """
 
 from bottega.worlds.emoji.atlas import Emoji, languages, load_atlas, load_index, names
-from bottega.worlds.emoji.classes import EMOJI_CLASSES, class_number, class_of_sample, emoji_class
+from bottega.worlds.emoji.classes import EMOJI_CLASSES, HasCaption, class_number, class_of_sample, emoji_class
 from bottega.worlds.emoji.coloured import ColouredEmojiWorld, coloured_nouns
 from bottega.worlds.emoji.splits import family_weights, held_out_ids, reference_pictures, split
 from bottega.worlds.emoji.world import EmojiWorld
@@ -15,6 +15,7 @@ __all__ = [
     "EMOJI_CLASSES",
     "Emoji",
     "EmojiWorld",
+    "HasCaption",
     "class_number",
     "class_of_sample",
     "coloured_nouns",
