@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -69,7 +70,16 @@ def corrupt(x0: Tensor, t: Tensor, noise: Tensor, path: Path) -> Tensor:
     return (alpha * x0 + sigma * noise).to(x0.dtype)
 
 
-def noise_like(x: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Standard normal noise of x's shape, dtype and device, drawn where the generator lives."""
+Randomness = torch.Generator | Sequence[torch.Generator] | None
+"""One stream of random numbers for a batch, or one for each of its samples, or torch's own."""
+
+
+def noise_like(x: Tensor, generator: Randomness) -> Tensor:
+    """Standard normal noise of x's shape, dtype and device, drawn where the generator lives.
+
+    With a generator for each row, a row depends on its own alone, whatever batch it is in.
+    """
+    if isinstance(generator, Sequence):
+        return torch.stack([noise_like(row, one) for row, one in zip(x, generator, strict=True)])
     device = x.device if generator is None else generator.device
     return torch.randn(x.shape, generator=generator, dtype=x.dtype, device=device).to(x.device)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from bottega.errors import RequestError
-from bottega.processes.diffusion.objective import noise_like
+from bottega.processes.diffusion.objective import Randomness, noise_like
 from bottega.processes.diffusion.paths import Path
 from bottega.processes.diffusion.predictions import Denoiser, at_least_float
 from bottega.processes.diffusion.staged import Ask, Draw, Level, falling
@@ -120,7 +120,7 @@ class Solver(ABC):
         path: Path,
         *,
         cond: Any = None,
-        generator: torch.Generator | None = None,
+        generator: Randomness = None,
         report: StepReport = no_report,
     ) -> Tensor:
         """The state at the last time, in x's dtype.
@@ -131,8 +131,8 @@ class Solver(ABC):
             times: Times of a grid, at least two.
             path: The path that the denoiser works on.
             cond: Handed to the denoiser as it is.
-            generator: Source of the noise that stochastic solvers add; the default is torch's own. A CPU generator
-                gives the same draws on every device.
+            generator: Source of the noise that stochastic solvers add, or one for each sample; the default is torch's
+                own. A CPU generator gives the same draws on every device.
             report: Called after each step with the step's number from 1, the number of steps, the new state and the
                 latest x0. It may raise to stop.
         """
