@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import final
 
 import torch
@@ -15,7 +14,8 @@ from bottega.errors import RequestError
 from bottega.processes.diffusion.objective import noise_like
 from bottega.processes.diffusion.paths import Path
 from bottega.processes.diffusion.score_matching import ScoreNetwork
-from bottega.processes.diffusion.solvers import Level, LinearStep, Solver, Step
+from bottega.processes.diffusion.solvers import LinearStep, Solver, Step
+from bottega.processes.diffusion.staged import falling
 
 
 def langevin_step(x: Tensor, score: Tensor, step: float | Tensor, noise: Tensor) -> Tensor:
@@ -95,22 +95,20 @@ class AnnealedLangevin(Solver):
 
     def plan(self, times: Sequence[float], path: Path) -> Sequence[Step]:
         """The step x <- (1 - r) x + r alpha x0 + sqrt(2 r) sigma noise at each level, where r = step / s_L^2."""
-        levels = [Level.of(t, path) for t in times]
-        if len(levels) < 2 or not all(t > s for t, s in pairwise(times)):
-            raise RequestError.of("times", tuple(times)[:8], "at least two strictly falling numbers")
-        if min(level.alpha for level in levels) == 0.0:
+        pairs = falling(times, path)
+        if pairs[0][0].alpha == 0.0:
             raise RequestError.of("times", times[0], "times with some signal left", "Langevin dynamics needs a score")
-        last = levels[-2]
+        last, end = pairs[-1]
         share = self.step * (last.alpha / last.sigma) ** 2
         if share > 2.0:
             raise RequestError.of("step", self.step, f"at most {2 * (last.sigma / last.alpha) ** 2:.3g} on this grid")
         steps: list[Step] = []
-        for level, after in pairwise(levels):
+        for level, after in pairs:
             here = LinearStep(level.t, 1.0 - share, share * level.alpha, math.sqrt(2.0 * share) * level.sigma)
-            grows = 1.0 if self.denoise and after is levels[-1] else after.alpha / level.alpha
+            grows = 1.0 if self.denoise and after is end else after.alpha / level.alpha
             steps += [here] * (self.steps_per_level - 1)
             steps.append(LinearStep(here.t, grows * here.a, grows * here.b, grows * here.c))
         if self.denoise:
-            ratio = levels[-1].sigma / last.sigma
-            steps.append(LinearStep(last.t, ratio, levels[-1].alpha - ratio * last.alpha))
+            ratio = end.sigma / last.sigma
+            steps.append(LinearStep(last.t, ratio, end.alpha - ratio * last.alpha))
         return steps
