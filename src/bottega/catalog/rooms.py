@@ -94,9 +94,9 @@ class Catalog:
             verbs=tuple(system.verbs()),
         )
 
-    def load(self, system_id: str) -> Ready:
+    def load(self, system_id: str, parts: Mapping[str, str] | None = None) -> Ready:
         """A system with its bundled weights; `bottega.catalog.load` takes others."""
-        return importlib.import_module("bottega.catalog.ready").load(self, system_id)
+        return importlib.import_module("bottega.catalog.ready").load(self, system_id, parts=parts)
 
     def preset(self, system_id: str, name: str) -> Preset[Any]:
         """A size of a system.

@@ -49,11 +49,13 @@ class JobBody(Message):
         system: A catalogue id.
         inputs: Prompts or pictures.
         settings: Values of the system's form, by field name; what is absent keeps its default.
+        parts: Other systems to work with, of those that the form offers.
     """
 
     system: Annotated[str, StringConstraints(max_length=64)]
     inputs: Annotated[list[Input], Field(max_length=limits.INPUTS)] = []
     settings: dict[Annotated[str, StringConstraints(max_length=64)], Setting] = {}
+    parts: dict[Annotated[str, StringConstraints(max_length=64)], Annotated[str, StringConstraints(max_length=64)]] = {}
 
 
 class KeptInput(Message):
@@ -102,6 +104,7 @@ class Item(Message):
         sheet: The file of the contact sheet, when there are several pictures.
         recipe: The file that holds the recipe for `bottega replay`.
         digest: SHA-256 over every raw array of the result, to know the same bits again.
+        parts: Other systems that it worked with, as they were sent.
     """
 
     id: Id
@@ -114,6 +117,7 @@ class Item(Message):
     sheet: str = ""
     recipe: str
     digest: str
+    parts: dict[str, str] = {}
 
 
 class GalleryPage(Message):
@@ -144,6 +148,20 @@ class Upload(Message):
     height: int
 
 
+class PartForm(Message):
+    """Another system that a system works with.
+
+    Args:
+        name: What to send it as.
+        default: The one that is taken when none is sent.
+        choices: Catalogue ids that fit.
+    """
+
+    name: str
+    default: str
+    choices: list[str]
+
+
 class SystemForm(Message):
     """A system that is ready to run, and what it can be asked.
 
@@ -154,6 +172,7 @@ class SystemForm(Message):
         citation: Authors, title, venue and year.
         licence: What to know about the licence of weights and data.
         fields: The form.
+        parts: Other systems that it works with.
     """
 
     id: str
@@ -162,6 +181,7 @@ class SystemForm(Message):
     citation: str
     licence: str
     fields: list[FormField]
+    parts: list[PartForm] = []
 
 
 class JobView(Message):

@@ -19,7 +19,18 @@ from bottega.results import Origin, forms_of, read_origin, save
 from bottega.room import Card, Report, Result, System
 from bottega.studio import forms, limits
 from bottega.studio.gallery import Gallery
-from bottega.studio.messages import Input, Item, JobBody, KeptInput, Setting, SystemForm, TextInput, Thing, UploadInput
+from bottega.studio.messages import (
+    Input,
+    Item,
+    JobBody,
+    KeptInput,
+    PartForm,
+    Setting,
+    SystemForm,
+    TextInput,
+    Thing,
+    UploadInput,
+)
 from bottega.studio.uploads import Uploads
 from bottega.studio.wording import public
 
@@ -51,8 +62,8 @@ class Catalog(Protocol):
         """The record of a system."""
         ...
 
-    def load(self, system_id: str, /) -> ReadySystem:
-        """A system with its bundled weights."""
+    def load(self, system_id: str, /, parts: Mapping[str, str]) -> ReadySystem:
+        """A system with its bundled weights, working with these other systems."""
         ...
 
 
@@ -76,6 +87,7 @@ class Make:
     system: str
     settings: Mapping[str, Setting]
     sources: tuple[Source, ...]
+    parts: Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,7 +132,7 @@ class Workshop:
         self._gallery = gallery
         self._uploads = uploads
         self._loading = threading.Lock()
-        self._loaded: OrderedDict[str, ReadySystem] = OrderedDict()
+        self._loaded: OrderedDict[tuple[str, ...], ReadySystem] = OrderedDict()
 
     def forms(self) -> list[SystemForm]:
         """Every system that has weights to run with, and its form."""
@@ -138,7 +150,8 @@ class Workshop:
         if isinstance(count, int) and count * max(1, len(sources)) > limits.THINGS:
             raise RequestError.of("count", count, f"at most {limits.THINGS // max(1, len(sources))} for so many inputs")
         _check_kinds(system.request, body.settings, sources)
-        order = Make(system=body.system, settings=body.settings, sources=sources)
+        self._check_parts(body)
+        order = Make(system=body.system, settings=body.settings, sources=sources, parts=body.parts)
         paths = [str(each.path) if each.path is not None else each.label for each in sources]
         try:
             _request(system, order, tuple(paths))
@@ -164,7 +177,7 @@ class Workshop:
             Source(label=each.label, path=self._gallery.file(item, each.file) if each.file else None)
             for each in item.inputs
         )
-        again = Make(system=item.system, settings=item.settings, sources=sources)
+        again = Make(system=item.system, settings=item.settings, sources=sources, parts=item.parts)
         if not all(each.path is None or each.path.is_file() for each in sources):
             raise FileError("the pictures that this was made from are gone; it cannot be made again")
         made = self._make(again, report, expected=item)
@@ -191,7 +204,7 @@ class Workshop:
         paths = tuple(str(folder / each.file) if each.file else each.label for each in kept)
         try:
             request = _request(self._system(order.system), order, paths)
-            result = self._ready(order.system, packed)(request, report)
+            result = self._ready(order, packed)(request, report)
             saved = _save(result, folder)
         except BottegaError as error:
             raise type(error)(public(str(error), _names(order.sources, paths))) from error
@@ -206,18 +219,40 @@ class Workshop:
             sheet=saved.sheet,
             recipe=saved.recipe,
             digest=digest(result),
+            parts=dict(order.parts),
         )
 
-    def _ready(self, system_id: str, packed: bool | None) -> ReadySystem:
+    def _ready(self, order: Make, packed: bool | None) -> ReadySystem:
         """The loaded system, on the kernels that a recipe names or on this machine's faster ones."""
+        key = (order.system, *(f"{field}={part}" for field, part in sorted(order.parts.items())))
         with self._loading:
-            if system_id not in self._loaded:
-                self._loaded[system_id] = self._catalog.load(system_id)
-            self._loaded[system_id] = self._loaded[system_id].with_linears(packed=packed)
-            self._loaded.move_to_end(system_id)
+            if key not in self._loaded:
+                self._loaded[key] = self._catalog.load(order.system, parts=order.parts)
+            self._loaded[key] = self._loaded[key].with_linears(packed=packed)
+            self._loaded.move_to_end(key)
             while len(self._loaded) > limits.LOADED_SYSTEMS:
                 self._loaded.popitem(last=False)
-            return self._loaded[system_id]
+            return self._loaded[key]
+
+    def _check_parts(self, body: JobBody) -> None:
+        """Refuses what the form does not offer, so that no text from the network is opened as weights."""
+        offered = {part.name: part.choices for part in self._parts(body.system)}
+        for field, part in body.parts.items():
+            if part not in offered.get(field, []):
+                allowed = (
+                    f"one of {', '.join(offered[field])}" if field in offered else "left out: there is no such part"
+                )
+                raise RequestError.of(field, part, allowed)
+
+    def _parts(self, system_id: str) -> list[PartForm]:
+        system, name = self._catalog.get(system_id), self._catalog.get(system_id).at_hand()
+        able = [
+            each
+            for each in self._catalog.systems()
+            if self._catalog.get(each).prior is not None and self._catalog.get(each).bundled is not None
+        ]
+        config = None if name is None else system.presets[name].config
+        return [PartForm(name=field, default=getattr(config, field), choices=able) for field in system.parts]
 
     def _system(self, system_id: str) -> System:
         known = list(self._catalog.systems())
@@ -237,6 +272,7 @@ class Workshop:
             citation=card.citation,
             licence=card.licence,
             fields=forms.describe(self._catalog.get(system_id).request),
+            parts=self._parts(system_id),
         )
 
     def _source(self, given: Input) -> Source:

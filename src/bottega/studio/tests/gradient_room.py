@@ -6,7 +6,7 @@ It has the modes of UniDiffuser, reads and makes pictures and words, and takes m
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -171,7 +171,7 @@ class GradientCatalog:
     def get(self, system_id: str) -> System:
         return SYSTEM
 
-    def load(self, system_id: str) -> Ready:
+    def load(self, system_id: str, parts: Mapping[str, str]) -> Ready:
         weights = WeightsOrigin(sha256="0" * 64, source="bundled")
         config = GradientConfig()
         return Ready(
