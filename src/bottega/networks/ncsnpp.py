@@ -90,9 +90,6 @@ class NcsnppConfig:
             raise ValueError("a network needs a level, a block in each level, and a channel")
         if self.size % 2 ** (len(self.multipliers) - 1):
             raise ValueError(f"size {self.size} cannot be halved {len(self.multipliers) - 1} times")
-        for factor in self.multipliers:
-            if (self.width * factor) % _groups(self.width * factor):
-                raise ValueError(f"{self.width * factor} channels do not divide into {_groups(self.width * factor)}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}, but it must be at least 0 and below 1")
 
@@ -390,7 +387,9 @@ def _filtered(x: Tensor, *, padding: int, stride: int = 1, gain: float = 1.0) ->
 
 
 def _groups(channels: int) -> int:
-    return min(channels // 4, 32)
+    """A quarter of the channels, at most 32; fewer where these do not divide the channels."""
+    most = min(channels // 4, 32)
+    return next(count for count in range(most, 0, -1) if channels % count == 0)
 
 
 def _norm(channels: int) -> nn.GroupNorm:
