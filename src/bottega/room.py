@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from bottega.training import FitSettings, Recipe
 
 Config = TypeVar("Config")
+
+PictureFile = Annotated[str, "picture file"]
+"""The type of a request's field that names a picture: the studio offers a place to drop one there."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -178,6 +181,8 @@ class System:
         build: Configuration to module, on the current default device (the caller may set "meta"), freshly initialised.
         request: The frozen dataclass that `infer` takes. Its fields become the command line's options (the field
             named `inputs` becomes the positional arguments) and the studio's form; field docstrings are the help texts.
+            Fields that name pictures are `PictureFile`s. What `inputs` hold may depend on one choice: an enum called
+            `mode` whose members are named like "text-to-image", or any enum with a property `takes`.
         infer: `(model, request, report)` to a `Result`. The only code that runs the system for a user.
         formats: Published checkpoint layouts by name. Our own layout is always there and not listed.
         tiny_request: A small request that runs on any preset in a second or so: contract tests and the tour use it.

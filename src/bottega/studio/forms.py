@@ -18,12 +18,14 @@ import docstring_parser
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from bottega.errors import RequestError
+from bottega.room import PictureFile
 from bottega.studio import limits
 
 Takes = Literal["text", "picture", "nothing"]
-Kind = Literal["inputs", "whole", "number", "switch", "text", "choice"]
+Kind = Literal["inputs", "whole", "number", "switch", "text", "picture", "choice"]
 
 INPUTS: Final = "inputs"
+PICTURE: Final = "picture"
 MODE: Final = "mode"
 # Docstrings of fields are found by parsing the source, which Python 3.11 cannot do in two threads at once.
 _DESCRIBING: Final = threading.Lock()
@@ -55,6 +57,8 @@ class Field(BaseModel):
         choices: The values of a "choice".
         optional: Whether None is a value.
         largest: The largest number that the studio takes.
+        mode: Whether this choice says what `inputs` must hold.
+        takes: For `inputs`: what they hold where no choice says it.
     """
 
     name: str
@@ -64,6 +68,8 @@ class Field(BaseModel):
     choices: list[Choice] = []
     optional: bool = False
     largest: int | None = None
+    mode: bool = False
+    takes: Takes = "text"
 
 
 def describe(request: type) -> list[Field]:
@@ -72,13 +78,19 @@ def describe(request: type) -> list[Field]:
         return list(_described(request))
 
 
-def fill_in(request: type, settings: Mapping[str, object], inputs: tuple[str, ...]) -> Any:
+def mode_of(fields: list[Field]) -> Field | None:
+    """The choice that says what `inputs` must hold, where there is one."""
+    return next((field for field in fields if field.mode), None)
+
+
+def fill_in(request: type, settings: Mapping[str, object], inputs: tuple[str, ...], pictures: Mapping[str, str]) -> Any:
     """Makes the request of a filled-in form.
 
     Args:
         request: The dataclass.
         settings: Values by field name, as JSON has them.
         inputs: Prompts, or paths of pictures that the studio itself wrote.
+        pictures: Paths of further such pictures, by the name of their field.
 
     Returns:
         An instance of `request`.
@@ -86,9 +98,17 @@ def fill_in(request: type, settings: Mapping[str, object], inputs: tuple[str, ..
     Raises:
         RequestError: A name that the form does not have, a value of the wrong kind, or one that the dataclass refuses.
     """
-    fields = {field.name: field for field in describe(request) if field.kind != INPUTS}
+    described = describe(request)
+    fields = {field.name: field for field in described if field.kind not in (INPUTS, PICTURE)}
+    places = [field.name for field in described if field.kind == PICTURE]
     hints = get_type_hints(request)
     values: dict[str, object] = {}
+    for name in pictures:
+        if name not in places:
+            raise RequestError.of(
+                "a picture's place", name[:80], f"one of {', '.join(places)}" if places else "left out"
+            )
+    values.update(pictures)
     for name, value in settings.items():
         if name not in fields:
             raise RequestError.of("a setting's name", name[:80], f"one of {', '.join(fields)}")
@@ -108,28 +128,46 @@ def takes(value: str) -> Takes:
 
 @functools.cache
 def _described(request: type) -> tuple[Field, ...]:
-    hints = get_type_hints(request)
+    hints, marked = get_type_hints(request), get_type_hints(request, include_extras=True)
     helps = _helps(request)
-    described = (_field(field, hints[field.name], helps.get(field.name, "")) for field in dataclasses.fields(request))
-    return tuple(field for field in described if field is not None)
+    found = (
+        _field(field, hints[field.name], marked[field.name], helps.get(field.name, ""))
+        for field in dataclasses.fields(request)
+    )
+    return tuple(field for field in found if field is not None)
 
 
-def _field(field: dataclasses.Field[Any], hint: Any, text: str) -> Field | None:
+def _field(field: dataclasses.Field[Any], hint: Any, marked: Any, text: str) -> Field | None:
     default = None if field.default is dataclasses.MISSING else field.default
+    is_picture = PictureFile in _members(marked)
     if field.name == INPUTS:
-        return Field(name=INPUTS, kind="inputs", help=text, default=None)
+        return Field(name=INPUTS, kind="inputs", help=text, default=None, takes="picture" if is_picture else "text")
     inner, optional = _without_none(hint)
     if isinstance(inner, type) and issubclass(inner, Enum):
         shown = default.value if isinstance(default, Enum) else default
         choices = [
-            Choice(value=str(member.value), label=_label(str(member.value)), takes=takes(str(member.value)))
-            for member in inner
+            Choice(value=str(member.value), label=_label(str(member.value)), takes=_takes(member)) for member in inner
         ]
-        return Field(name=field.name, kind="choice", help=text, default=shown, choices=choices, optional=optional)
+        mode = field.name == MODE or hasattr(inner, "takes")
+        return Field(
+            name=field.name, kind="choice", help=text, default=shown, choices=choices, optional=optional, mode=mode
+        )
+    if is_picture:
+        return Field(name=field.name, kind="picture", help=text, default=None, optional=True)
     if inner not in _KINDS:
         return None
     largest = limits.LARGEST.get(field.name)
     return Field(name=field.name, kind=_KINDS[inner], help=text, default=default, optional=optional, largest=largest)
+
+
+def _takes(member: Enum) -> Takes:
+    """What a mode reads: as it says itself, or by its name."""
+    return getattr(member, "takes", None) or takes(str(member.value))
+
+
+def _members(hint: Any) -> tuple[Any, ...]:
+    """A type and what it is made of: `tuple[PictureFile, ...]` and `PictureFile | None` hold a `PictureFile`."""
+    return (hint, *(inner for part in get_args(hint) for inner in _members(part)))
 
 
 def _value(name: str, value: object, hint: Any, field: Field) -> object:

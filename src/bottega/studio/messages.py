@@ -50,12 +50,16 @@ class JobBody(Message):
         inputs: Prompts or pictures.
         settings: Values of the system's form, by field name; what is absent keeps its default.
         parts: Other systems to work with, of those that the form offers.
+        pictures: Further pictures, by the name of their field.
     """
 
     system: Annotated[str, StringConstraints(max_length=64)]
     inputs: Annotated[list[Input], Field(max_length=limits.INPUTS)] = []
     settings: dict[Annotated[str, StringConstraints(max_length=64)], Setting] = {}
     parts: dict[Annotated[str, StringConstraints(max_length=64)], Annotated[str, StringConstraints(max_length=64)]] = {}
+    pictures: Annotated[
+        dict[Annotated[str, StringConstraints(max_length=64)], UploadInput | MadeInput], Field(max_length=8)
+    ] = {}
 
 
 class KeptInput(Message):
@@ -105,6 +109,7 @@ class Item(Message):
         recipe: The file that holds the recipe for `bottega replay`.
         digest: SHA-256 over every raw array of the result, to know the same bits again.
         parts: Other systems that it worked with, as they were sent.
+        pictures: Further pictures that it was made from, by the name of their field.
     """
 
     id: Id
@@ -118,6 +123,7 @@ class Item(Message):
     recipe: str
     digest: str
     parts: dict[str, str] = {}
+    pictures: dict[str, KeptInput] = {}
 
 
 class GalleryPage(Message):

@@ -88,6 +88,11 @@ class Make:
     settings: Mapping[str, Setting]
     sources: tuple[Source, ...]
     parts: Mapping[str, str]
+    pictures: Mapping[str, Source]
+
+    def everything(self) -> tuple[Source, ...]:
+        """The inputs and the further pictures, in a fixed order."""
+        return (*self.sources, *(self.pictures[name] for name in sorted(self.pictures)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -151,12 +156,13 @@ class Workshop:
             raise RequestError.of("count", count, f"at most {limits.THINGS // max(1, len(sources))} for so many inputs")
         _check_kinds(system.request, body.settings, sources)
         self._check_parts(body)
-        order = Make(system=body.system, settings=body.settings, sources=sources, parts=body.parts)
-        paths = [str(each.path) if each.path is not None else each.label for each in sources]
+        pictures = {name: self._source(each) for name, each in body.pictures.items()}
+        order = Make(system=body.system, settings=body.settings, sources=sources, parts=body.parts, pictures=pictures)
+        paths = tuple(str(each.path) if each.path is not None else each.label for each in order.everything())
         try:
-            _request(system, order, tuple(paths))
+            _request(system, order, paths)
         except BottegaError as error:
-            raise RequestError(public(str(error), _names(sources, paths))) from error
+            raise RequestError(public(str(error), _names(order.everything(), paths))) from error
         return order
 
     def replay(self, item_id: str) -> Replay | None:
@@ -173,15 +179,20 @@ class Workshop:
         if isinstance(order, Make):
             return self._make(order, report)
         item = order.item
-        sources = tuple(
-            Source(label=each.label, path=self._gallery.file(item, each.file) if each.file else None)
-            for each in item.inputs
+        again = Make(
+            system=item.system,
+            settings=item.settings,
+            sources=tuple(self._kept(item, each) for each in item.inputs),
+            parts=item.parts,
+            pictures={name: self._kept(item, each) for name, each in item.pictures.items()},
         )
-        again = Make(system=item.system, settings=item.settings, sources=sources, parts=item.parts)
-        if not all(each.path is None or each.path.is_file() for each in sources):
+        if not all(each.path is None or each.path.is_file() for each in again.everything()):
             raise FileError("the pictures that this was made from are gone; it cannot be made again")
         made = self._make(again, report, expected=item)
         return replace(made, identical=made.item == item.id)
+
+    def _kept(self, item: Item, kept: KeptInput) -> Source:
+        return Source(label=kept.label, path=self._gallery.file(item, kept.file) if kept.file else None)
 
     def _make(self, order: Make, report: Report, expected: Item | None = None) -> Made:
         folder = self._gallery.begin()
@@ -200,26 +211,27 @@ class Workshop:
 
     def _make_in(self, folder: Path, order: Make, report: Report, packed: bool | None) -> Item:
         started = time.time()
-        kept = tuple(_keep(source, index, folder) for index, source in enumerate(order.sources))
+        kept = tuple(_keep(source, index, folder) for index, source in enumerate(order.everything()))
         paths = tuple(str(folder / each.file) if each.file else each.label for each in kept)
         try:
             request = _request(self._system(order.system), order, paths)
             result = self._ready(order, packed)(request, report)
             saved = _save(result, folder)
         except BottegaError as error:
-            raise type(error)(public(str(error), _names(order.sources, paths))) from error
+            raise type(error)(public(str(error), _names(order.everything(), paths))) from error
         return Item(
             id=folder.name,
             system=order.system,
             created=started,
             seconds=time.time() - started,
             settings=dict(order.settings),
-            inputs=list(kept),
+            inputs=list(kept[: len(order.sources)]),
             things=saved.things,
             sheet=saved.sheet,
             recipe=saved.recipe,
             digest=digest(result),
             parts=dict(order.parts),
+            pictures=dict(zip(sorted(order.pictures), kept[len(order.sources) :], strict=True)),
         )
 
     def _ready(self, order: Make, packed: bool | None) -> ReadySystem:
@@ -311,26 +323,31 @@ def digest(result: Result) -> str:
 
 
 def _check_kinds(request: type, settings: Mapping[str, Setting], sources: tuple[Source, ...]) -> None:
-    """Refuses a text where the mode opens files, so that no text from the network is ever opened as a path."""
-    mode = next((field for field in forms.describe(request) if field.name == forms.MODE), None)
-    value = settings.get(forms.MODE, None if mode is None else mode.default)
+    """Refuses a text where the request opens files, so that no text from the network is ever opened as a path."""
+    fields = forms.describe(request)
+    mode = forms.mode_of(fields)
+    inputs = next((field.takes for field in fields if field.kind == forms.INPUTS), "nothing")
+    value = None if mode is None else settings.get(mode.name, mode.default)
     known = {choice.value: choice.takes for choice in mode.choices} if mode is not None else {}
-    takes = known.get(str(value), "text" if mode is None else "unknown mode")
+    takes = inputs if mode is None else known.get(str(value), "unknown mode")
+    what = "this system" if value is None else str(value)
     texts = [source for source in sources if source.path is None]
     pictures = [source for source in sources if source.path is not None]
     if takes == "picture" and texts:
-        raise RequestError(f"{value} takes pictures, not words; drop a picture on the page")
+        raise RequestError(f"{what} takes pictures, not words; drop a picture on the page")
     if takes == "text" and pictures:
-        raise RequestError(f"{value} takes words, not pictures; write a prompt")
+        raise RequestError(f"{what} takes words, not pictures; write a prompt")
     if takes == "nothing" and sources:
-        raise RequestError(f"{value} takes neither words nor pictures; leave the prompt empty")
+        raise RequestError(f"{what} takes neither words nor pictures; leave the prompt empty")
 
 
 def _request(system: System, order: Make, paths: tuple[str, ...]) -> Any:  # noqa: ANN401 - the room's dataclass
     """The system's request, which may open the studio's own copies of pictures and no other file."""
-    request = forms.fill_in(system.request, order.settings, paths)
+    count = len(order.sources)
+    pictures = dict(zip(sorted(order.pictures), paths[count:], strict=True))
+    request = forms.fill_in(system.request, order.settings, paths[:count], pictures)
     opened = {str(path) for path in system.files(request)} if system.files is not None else set()
-    own = {path for path, source in zip(paths, order.sources, strict=True) if source.path is not None}
+    own = {path for path, source in zip(paths, order.everything(), strict=True) if source.path is not None}
     if opened - own:
         raise RequestError("a text in this job names a file, and the studio opens none; drop the picture on the page")
     return request
