@@ -11,12 +11,20 @@ export interface Choice {
 
 export interface Field {
   name: string;
-  kind: "inputs" | "whole" | "number" | "switch" | "text" | "choice";
+  kind: "inputs" | "whole" | "number" | "switch" | "text" | "picture" | "choice";
   help: string;
   default: Value;
   choices: Choice[];
   optional: boolean;
   largest: number | null;
+  mode: boolean;
+  takes: Takes;
+}
+
+export interface Part {
+  name: string;
+  default: string;
+  choices: string[];
 }
 
 export interface SystemForm {
@@ -26,6 +34,7 @@ export interface SystemForm {
   citation: string;
   licence: string;
   fields: Field[];
+  parts: Part[];
 }
 
 export interface Job {
@@ -64,6 +73,8 @@ export interface Item {
   inputs: { kind: "text" | "picture"; label: string; file: string }[];
   things: Thing[];
   sheet: string;
+  parts: Record<string, string>;
+  pictures: Record<string, { kind: "text" | "picture"; label: string; file: string }>;
 }
 
 export interface Upload {
@@ -79,6 +90,8 @@ export interface Order {
   system: string;
   inputs: Input[];
   settings: Record<string, Value>;
+  parts?: Record<string, string>;
+  pictures?: Record<string, Input>;
 }
 
 /** What the server said no to, in its own words. */

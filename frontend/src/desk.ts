@@ -1,8 +1,9 @@
 // The left side of the page: what to make, from what, and how.
 
-import type { Choice, Input, Item, Order, SystemForm, Value } from "./api";
+import type { Choice, Input, Item, Order, SystemForm, Takes, Value } from "./api";
 import { byId, button, make } from "./dom";
 import { type Control, control } from "./fields";
+import { type Slot, slot } from "./slots";
 import { keep, recall } from "./memory";
 import { pictures } from "./pictures";
 
@@ -32,6 +33,8 @@ export function desk(forms: SystemForm[], send: (order: Order) => Promise<void>)
   const select = byId("system", HTMLSelectElement);
   const verbs = byId("drop-verbs", HTMLDivElement);
   const controls = new Map<string, Control>();
+  const slots = new Map<string, Slot>();
+  const parts = new Map<string, HTMLSelectElement>();
   let current: SystemForm | undefined;
   const lock = seedLock(memory.seedLocked, remember);
   const given = pictures((count) => (verbs.hidden = count === 0 || pictureModes().length === 0), say);
@@ -41,7 +44,8 @@ export function desk(forms: SystemForm[], send: (order: Order) => Promise<void>)
     error.hidden = sentence === "";
   }
 
-  const modeField = () => current?.fields.find((field) => field.name === "mode" && field.kind === "choice");
+  const modeField = () => current?.fields.find((field) => field.mode);
+  const takes = (): Takes => (modeField() ? mode()?.takes : current?.fields.find((field) => field.kind === "inputs")?.takes) ?? "nothing";
   const pictureModes = (): Choice[] => modeField()?.choices.filter((choice) => choice.takes === "picture") ?? [];
 
   function mode(): Choice | undefined {
@@ -49,14 +53,16 @@ export function desk(forms: SystemForm[], send: (order: Order) => Promise<void>)
     return modeField()?.choices.find((choice) => choice.value === chosen);
   }
 
+  const modeName = (): string => modeField()?.name ?? "mode";
+
   function setMode(value: Value | undefined): void {
     for (const radio of form.querySelectorAll<HTMLInputElement>("input[name=mode]")) radio.checked = radio.value === value;
     showMode();
   }
 
   function showMode(): void {
-    byId("prompt-field", HTMLDivElement).hidden = (mode()?.takes ?? "text") !== "text";
-    given.show(pictureModes().length > 0);
+    byId("prompt-field", HTMLDivElement).hidden = takes() !== "text";
+    given.show(pictureModes().length > 0 || takes() === "picture");
     say("");
   }
 
@@ -65,7 +71,7 @@ export function desk(forms: SystemForm[], send: (order: Order) => Promise<void>)
     const settings: Record<string, Value> = {};
     for (const [name, each] of controls) settings[name] = each.read();
     const chosen = mode();
-    if (chosen) settings["mode"] = chosen.value;
+    if (chosen) settings[modeName()] = chosen.value;
     memory.settings[current.id] = settings;
     keep({ ...memory, system: current.id, prompt: prompt.value, seedLocked: lock.locked() });
   }
@@ -73,6 +79,8 @@ export function desk(forms: SystemForm[], send: (order: Order) => Promise<void>)
   function open(system: SystemForm): void {
     current = system;
     controls.clear();
+    slots.clear();
+    parts.clear();
     byId("sentence", HTMLParagraphElement).textContent = system.sentence;
     byId("sentence", HTMLParagraphElement).title = `${system.citation}\n${system.licence}`;
     const [numbers, further] = [byId("numbers", HTMLDivElement), byId("further-fields", HTMLDivElement)];
@@ -80,11 +88,23 @@ export function desk(forms: SystemForm[], send: (order: Order) => Promise<void>)
     further.replaceChildren();
     const order = (name: string): number => (FIRST_ROW.includes(name) ? FIRST_ROW.indexOf(name) : FIRST_ROW.length);
     for (const field of [...system.fields].sort((a, b) => order(a.name) - order(b.name))) {
-      const made = field.name === "mode" ? null : control(field);
+      if (field.kind === "picture") {
+        const place = slot(field, say);
+        slots.set(field.name, place);
+        further.append(place.element);
+        continue;
+      }
+      const made = field.mode ? null : control(field);
       if (!made) continue;
       controls.set(field.name, made);
       if (field.name === "seed") made.element.append(lock.element);
       (FIRST_ROW.includes(field.name) ? numbers : further).append(made.element);
+    }
+    for (const part of system.parts) {
+      const select = make("select", { name: part.name }, ...part.choices.map((each) => make("option", { value: each }, each)));
+      select.value = part.default;
+      parts.set(part.name, select);
+      further.append(make("label", { class: "field" }, make("span", {}, part.name[0]!.toUpperCase() + part.name.slice(1)), select));
     }
     byId("further", HTMLDetailsElement).hidden = further.childElementCount === 0;
     const field = modeField();
@@ -101,9 +121,8 @@ export function desk(forms: SystemForm[], send: (order: Order) => Promise<void>)
       const each = controls.get(name);
       if (each && (value !== null || each.field.optional)) each.write(value);
     }
-    if (typeof settings["mode"] === "string" && modeField()?.choices.some((choice) => choice.value === settings["mode"])) {
-      setMode(settings["mode"]);
-    }
+    const chosen = settings[modeName()];
+    if (typeof chosen === "string" && modeField()?.choices.some((choice) => choice.value === chosen)) setMode(chosen);
   }
 
   function start(value: string): void {
@@ -112,14 +131,13 @@ export function desk(forms: SystemForm[], send: (order: Order) => Promise<void>)
   }
 
   function inputs(): Input[] | string {
-    const takes = mode()?.takes ?? "text";
-    if (takes === "nothing") return [];
-    if (takes === "picture") {
+    if (takes() === "nothing") return [];
+    if (takes() === "picture") {
       const chosen = given.inputs();
       return chosen.length > 0 ? chosen : "Drop a picture first, or choose a file.";
     }
     const lines = prompt.value.split("\n").map((line) => line.trim()).filter((line) => line !== "");
-    return lines.length > 0 ? lines.map((text) => ({ text })) : "Write what you would like to see, one prompt a line.";
+    return lines.map((text) => ({ text }));
   }
 
   async function submit(): Promise<void> {
@@ -136,10 +154,16 @@ export function desk(forms: SystemForm[], send: (order: Order) => Promise<void>)
       if (value !== null) settings[name] = value;
     }
     const made = mode();
-    if (made) settings["mode"] = made.value;
+    if (made) settings[modeName()] = made.value;
+    const pictures: Record<string, Input> = {};
+    for (const [name, each] of slots) {
+      const picture = each.read();
+      if (picture) pictures[name] = picture;
+    }
     remember();
     say("");
-    await send({ system: current.id, inputs: chosen, settings });
+    const chosenParts = Object.fromEntries([...parts].map(([name, each]) => [name, each.value]));
+    await send({ system: current.id, inputs: chosen, settings, pictures, parts: chosenParts });
   }
 
   form.addEventListener("submit", (event) => {
@@ -172,6 +196,7 @@ export function desk(forms: SystemForm[], send: (order: Order) => Promise<void>)
         open(system);
       }
       fill(item.settings);
+      for (const [name, part] of Object.entries(item.parts)) if (parts.has(name)) parts.get(name)!.value = part;
       lock.set(true);
       const texts = item.inputs.filter((each) => each.kind === "text").map((each) => each.label);
       if (texts.length > 0) prompt.value = texts.join("\n");
@@ -187,7 +212,7 @@ export function desk(forms: SystemForm[], send: (order: Order) => Promise<void>)
     modeLabel: (system, value) =>
       forms
         .find((each) => each.id === system)
-        ?.fields.find((field) => field.name === "mode")
+        ?.fields.find((field) => field.mode)
         ?.choices.find((choice) => choice.value === value)?.label ?? "",
     error: say,
   };

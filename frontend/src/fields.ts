@@ -69,7 +69,7 @@ function choice(field: Field): Control {
 const MAKERS = { whole: number, number, text, switch: toggle, choice } as const;
 
 export function control(field: Field): Control | null {
-  if (field.kind === "inputs") return null;
+  if (field.kind === "inputs" || field.kind === "picture") return null;
   const made = MAKERS[field.kind](field);
   made.write(field.default);
   return made;

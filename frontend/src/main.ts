@@ -1,6 +1,6 @@
 // The page "Pictures": the desk on the left, the bench and the wall on the right, held together here.
 
-import { Refused, cancel, follow, submit, systems } from "./api";
+import { type Item, Refused, type Value, cancel, follow, submit, systems } from "./api";
 import { bench } from "./bench";
 import { type Desk, desk, verbFor } from "./desk";
 import { button, byId } from "./dom";
@@ -32,12 +32,14 @@ async function open(): Promise<void> {
   const large = light(verbs, (shown, mode) => table.give(shown.input, shown.words || "picture", shown.address, mode));
   const pictures = wall({
     reuse: table.reuse,
-    modeLabel: (item) => table.modeLabel(item.system, item.settings["mode"] ?? defaultMode(item.system)),
+    modeLabel: (item) => table.modeLabel(item.system, modeOf(item)),
     error: (error) => table.error(typeof error === "string" ? error : words(error)),
     light: large,
   });
-  const defaultMode = (system: string) =>
-    forms.find((form) => form.id === system)?.fields.find((field) => field.name === "mode")?.default ?? "";
+  function modeOf(item: Item): Value {
+    const field = forms.find((form) => form.id === item.system)?.fields.find((each) => each.mode);
+    return field ? (item.settings[field.name] ?? field.default) : "";
+  }
 
   follow(
     (jobs) => {

@@ -10,6 +10,7 @@ import anyio
 import anyio.to_thread
 from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
+from PIL import Image
 from starlette.responses import ContentStream
 
 from bottega.results import read_origin
@@ -19,6 +20,7 @@ from bottega.studio.gallery import Gallery
 from bottega.studio.messages import GalleryPage, Item, JobBody, JobView, SystemForm, Upload
 from bottega.studio.uploads import Uploads
 from bottega.studio.workshop import Made, Order, Workshop
+from bottega.worlds.emoji import reference_pictures
 
 router = APIRouter(prefix="/api")
 
@@ -179,6 +181,13 @@ async def upload(request: Request, studio: Parts, name: Annotated[str, Query(max
     """Takes the bytes of a picture file; the guard has bounded them."""
     data = b"".join([part async for part in request.stream()])
     return await anyio.to_thread.run_sync(studio.uploads.accept, data, name, limiter=studio.decoders)
+
+
+@router.post("/samples", status_code=201)
+def sample(studio: Parts, index: Annotated[int, Query(ge=0)] = 0) -> Upload:
+    """A picture of the emoji world as if it had been uploaded; indices go round."""
+    pictures, names = reference_pictures("all", 64)
+    return studio.uploads.keep(Image.fromarray(pictures[index % len(names)]), names[index % len(names)])
 
 
 @router.get("/uploads/{upload_id}")

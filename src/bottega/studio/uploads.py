@@ -47,6 +47,10 @@ class Uploads:
         except FileError as error:
             raise FileError(str(error).replace(f"the picture of {len(data)} bytes", name)) from error
         picture.thumbnail((limits.KEPT_SIDE, limits.KEPT_SIDE), Image.Resampling.LANCZOS)
+        return self.keep(picture, name)
+
+    def keep(self, picture: Image.Image, name: str) -> Upload:
+        """Keeps a picture that is sound already."""
         upload = Upload(id=secrets.token_hex(8), name=name, width=picture.width, height=picture.height)
         picture.save(self._path(upload.id), "PNG", compress_level=3)
         self._kept[upload.id] = upload
