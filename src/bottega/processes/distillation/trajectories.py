@@ -36,9 +36,9 @@ class Visit:
 
 @final
 class TrajectoryPool(nn.Module):
-    """States of many trajectories, each at another noise level. A training step moves some of them by one step.
+    """States of many trajectories, each at another noise level. A training step moves some of them further.
 
-    The teacher's step is the one that the loss needs anyway, so that states cost nothing. A trajectory at its end
+    The teacher's steps are those that the loss needs anyway, so that states cost nothing. A trajectory at its end
     starts anew with new noise and a new condition. First lives are cut short, by a different number of steps each, so
     that the pool soon covers all noise levels evenly. Buffers hold everything: a checkpoint goes on exactly.
 
@@ -76,20 +76,21 @@ class TrajectoryPool(nn.Module):
         return Visit(rows=rows, x=self.state[rows], place=self.place[rows], cond=cond, scale=self.scale[rows])
 
     @torch.no_grad()
-    def move(self, visit: Visit, ahead: Tensor, noise: Tensor, cond: Any, scale: Tensor) -> None:
-        """Puts rows one step further; those at their end start anew.
+    def move(self, visit: Visit, ahead: Tensor, place: Tensor, noise: Tensor, cond: Any, scale: Tensor) -> None:
+        """Puts rows further; those at their end start anew.
 
         Args:
             visit: The rows.
-            ahead: Their states one step further.
+            ahead: Their states further on.
+            place: How many steps each has taken now, `(b,)`.
             noise: Pure noise, for rows that start anew.
             cond: Conditions for those.
             scale: Strengths for those.
         """
-        rows, left = visit.rows, self.left[visit.rows] - 1
-        over = left == 0
+        rows, left = visit.rows, self.left[visit.rows] - (place - visit.place)
+        over = (left <= 0) | (place >= self.steps)
         self.state[rows] = choose_rows(over, noise, ahead.to(self.state))
-        self.place[rows] = torch.where(over, 0, visit.place + 1)
+        self.place[rows] = torch.where(over, 0, place)
         self.left[rows] = torch.where(over, self.steps, left)
         self.scale[rows] = torch.where(over, scale.to(self.scale), visit.scale)
         for number, leaf in enumerate(leaves(choose_rows(over, cond, visit.cond))):

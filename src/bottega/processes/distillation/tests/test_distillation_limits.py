@@ -397,7 +397,7 @@ def test_pool_follows_the_teacher_and_covers_all_noise_levels():
         places.append(visit.place)
         ahead = DdimSteps()(teacher, visit.x, times[visit.place], times[visit.place + 1], path)
         fresh = torch.randn(4, 2, generator=seeded(turn + 1), dtype=torch.float64)
-        pool.move(visit, ahead, fresh, (torch.full((4,), 100 + turn), None), torch.full((4,), 2.0))
+        pool.move(visit, ahead, visit.place + 1, fresh, (torch.full((4,), 100 + turn), None), torch.full((4,), 2.0))
         if turn == rows // 4 * (steps - 1) - 1:  # the last row lives longest: it has come from pure noise all the way
             whole = Ddim()(teacher, noise[-1:], tuple(times[:steps].tolist()), path)
             torch.testing.assert_close(pool.state[-1:], whole)

@@ -102,7 +102,7 @@ def without_data(rounds, updates=400):
         visit = pool.visit(update, BATCH)
         t, s = GRID[visit.place], GRID[visit.place + 1]
         ahead = DdimSteps()(TEACHER, visit.x, t, s, PATH)
-        pool.move(visit, ahead, torch.randn(BATCH, 2, generator=generator), None, visit.scale)
+        pool.move(visit, ahead, visit.place + 1, torch.randn(BATCH, 2, generator=generator), None, visit.scale)
         end = ends[update * len(rounds) // updates][visit.place]
         pair = Pair(x=visit.x, t=t, next_x=ahead.float(), next_t=s, end=end)
         return consistency_loss(function(network), function(target), pair, PATH)

@@ -95,6 +95,15 @@ class LatentConsistency:
     distance: Squared | PseudoHuber = PseudoHuber()
 
 
+class Ahead(Enum):
+    """How far the teacher goes for one update of MLCM."""
+
+    STEP = "step"
+    """One step; the student's average says where the segment ends from there: the published way."""
+    SEGMENT = "segment"
+    """To the end of the segment; the student learns from each of its states on the way, and from no average."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Multistep:
     """MLCM: consistency inside segments, fewer and fewer, without data. Source: arXiv:2406.05768.
@@ -103,6 +112,7 @@ class Multistep:
         segments: Segments before the last round, falling; the last round has as many as the student has steps.
         teacher_steps: DDIM steps of the teacher, a multiple of each number of segments.
         trajectories: How many go on side by side.
+        ahead: How far the teacher goes for one update.
         target_decay: Decay of the averaged student that is the target.
         distance: Of the two ends.
         measured: Where they are compared.
@@ -113,6 +123,7 @@ class Multistep:
     segments: tuple[int, ...] = (16, 8)
     teacher_steps: int = 48
     trajectories: int = 256
+    ahead: Ahead = Ahead.STEP
     target_decay: float = 0.95
     distance: Squared | PseudoHuber = Squared()
     measured: Measured = Measured.STATE
@@ -189,8 +200,8 @@ def _preset(parameters: int, source: str, config: DistillationConfig) -> Preset[
     return Preset(config=config, parameters=parameters, source=source)
 
 
-TINY = DistillationConfig()
-TINY_2 = DistillationConfig(method=Multistep(segments=(16, 8, 4)), steps=2)
+TINY = DistillationConfig(method=Multistep(teacher_steps=32, ahead=Ahead.SEGMENT))
+TINY_2 = DistillationConfig(method=Multistep(teacher_steps=32, ahead=Ahead.SEGMENT, segments=(16, 8, 4)), steps=2)
 PLAIN, TOLD = 1_946_628, 1_973_260
 _PUBLISHED = DistillationConfig(teacher="uvit:imagenet256-h-2", method=LatentConsistency(), guidance=LCM_RANGE)
 

@@ -18,6 +18,7 @@ from bottega.processes.distillation import (
     Squared,
     Visit,
     consistency_loss,
+    map_rows,
     matching_loss,
     progressive_target,
     segment_ends,
@@ -124,6 +125,31 @@ def segment_task(model: Distillation, visit: Visit, segments: int) -> Agreeing:
     with torch.no_grad():
         ahead = DdimSteps()(teacher_of(model.teacher, model.config.guidance), visit.x, t, s, path, asked)
     return Agreeing(pair=Pair(x=visit.x, t=t, next_x=ahead, next_t=s, end=ends[visit.place]), cond=asked)
+
+
+def whole_segment_task(model: Distillation, visit: Visit, segments: int) -> tuple[Agreeing, Tensor]:
+    """As `segment_task`, with the teacher at the end of each segment, and all its states on the way.
+
+    Returns:
+        The states, a multiple of the visit's rows, and how many steps each row has taken now.
+    """
+    path, steps = model.path, model.config.method.teacher_steps
+    times = torch.tensor(model.grid(steps), dtype=torch.float64, device=visit.x.device)
+    size = steps // segments
+    last = (visit.place // size + 1) * size
+    teacher, asked = teacher_of(model.teacher, model.config.guidance), model.student.asked(visit.cond, visit.scale)
+    x, states, started = visit.x, [], []
+    for step in range(size):  # rows in the middle of a segment come to its end sooner, and stay there
+        t, s = (times[torch.minimum(visit.place + taken, last)] for taken in (step, step + 1))
+        states.append(x)
+        started.append(t)
+        with torch.no_grad():
+            x = DdimSteps()(teacher, x, t, s, path, asked)
+    end = times[last].repeat(size)
+    cond = map_rows(lambda leaf: leaf.repeat(size, *[1] * (leaf.ndim - 1)), asked)
+    ahead = x.repeat(size, *[1] * (x.ndim - 1))
+    pair = Pair(x=torch.cat(states), t=torch.cat(started), next_x=ahead, next_t=end, end=end)
+    return Agreeing(pair=pair, cond=cond), last
 
 
 def matching(model: Distillation, task: Matching) -> Tensor:

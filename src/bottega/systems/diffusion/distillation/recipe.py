@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from bottega.data import Crop, fit_picture
 from bottega.errors import RequestError
 from bottega.processes.diffusion import no_report, noise_like
-from bottega.processes.distillation import TrajectoryPool
+from bottega.processes.distillation import TrajectoryPool, map_rows
 from bottega.room import Stage
 from bottega.systems.diffusion.distillation.config import (
+    Ahead,
     Consistency,
     ConsistencyTraining,
     Guided,
@@ -35,6 +36,7 @@ from bottega.systems.diffusion.distillation.objective import (
     matching_task,
     segment_task,
     training_task,
+    whole_segment_task,
 )
 from bottega.training import Cosine, FitSettings, Optimizer, Precision, TrainState, autocast, decay_groups, descend
 
@@ -138,7 +140,8 @@ class DistillationRecipe:
         if isinstance(task, Matching):
             return descend(state, task, lambda part: matching(self.distillation, part))
         made = descend(state, task, lambda part: agreeing(self.distillation, self.model.other, part))
-        self._follow(self._decay(state.step, updates))
+        if not (isinstance(self.method, Multistep) and self.method.ahead is Ahead.SEGMENT):
+            self._follow(self._decay(state.step, updates))
         return made
 
     def preview(self, state: TrainState) -> Mapping[str, np.ndarray]:
@@ -177,10 +180,16 @@ class DistillationRecipe:
         if len(scale) > len(pool.state):
             allowed = f"at most {len(pool.state)}, the number of trajectories"
             raise RequestError.of("batch_size", len(scale), allowed)
-        visit = pool.visit(state.step, len(scale))
-        task = segment_task(self.distillation, visit, segments)
+        if isinstance(self.method, Multistep) and self.method.ahead is Ahead.SEGMENT:
+            rows = max(len(scale) * segments // self.method.teacher_steps, 1)
+            visit = pool.visit(state.step, rows)
+            task, place = whole_segment_task(self.distillation, visit, segments)
+            cond, scale = map_rows(lambda leaf: leaf[:rows], cond), scale[:rows]
+        else:
+            visit = pool.visit(state.step, len(scale))
+            task, place = segment_task(self.distillation, visit, segments), visit.place + 1
         noise = noise_like(visit.x, state.generator) * self._first_sigma()
-        pool.move(visit, task.pair.next_x, noise, cond, scale)
+        pool.move(visit, task.pair.next_x[: len(visit.x)], place, noise, cond, scale)
         return task
 
     def _pool(self) -> TrajectoryPool | None:
