@@ -1,0 +1,23 @@
+"""Diffusion Classifier: any diffusion model that takes a condition as a zero-shot classifier."""
+
+from bottega.room import Card
+
+CARD = Card(
+    title="Diffusion Classifier",
+    sentence="Pictures and a list of labels to the label under which a diffusion model removes noise best, without "
+    "any training.",
+    citation="Li et al., Your Diffusion Model is Secretly a Zero-Shot Classifier, ICCV 2023",
+    papers=("2303.16203",),
+    peer="diffusion-classifier/diffusion-classifier",
+    licence="The method has no weights of its own; those of the diffusion model that it asks keep their licence.",
+    missing=(
+        "The comparison with CLIP: no part offers a picture and a text tower yet. A supervised classifier and the "
+        "nearest tile stand in its place.",
+        "Stable Diffusion as the model asked: its room is not there yet.",
+    ),
+    deviations=(
+        "The rounds of elimination are set by three numbers (labels, draws, rounds); the paper sets them by hand for "
+        "each data set.",
+        "Times are even over the whole path in every round, so that an early round sees all noise levels.",
+    ),
+)
