@@ -1,0 +1,45 @@
+"""The posterior room as a record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from bottega.data import open_source
+from bottega.processes.diffusion import Prior
+from bottega.room import System
+from bottega.systems.diffusion.posterior.config import PRESETS
+from bottega.systems.diffusion.posterior.evaluation import evaluate
+from bottega.systems.diffusion.posterior.inference import PosteriorRequest, files, infer
+from bottega.systems.diffusion.posterior.model import Posterior
+from bottega.systems.diffusion.posterior.recipe import STAGES, Studies, room_of
+from bottega.worlds import WORLDS, open_world
+
+
+def _source(place: str | Path | None) -> Any:  # noqa: ANN401 - a world or a folder; the stages ask for what they need
+    if place is None:
+        return Studies()
+    return open_world(place) if isinstance(place, str) and place in WORLDS else open_source(str(place))
+
+
+def _connect(model: nn.Module, parts: Mapping[str, Prior]) -> None:
+    room_of(model).connect(parts)
+
+
+SYSTEM = System(
+    presets=PRESETS,
+    build=Posterior,
+    request=PosteriorRequest,
+    infer=infer,
+    tiny_request=PosteriorRequest(steps=2),
+    bundled=None,
+    stages=STAGES,
+    open_source=_source,
+    evaluate=evaluate,
+    files=files,
+    parts=("prior",),
+    connect=_connect,
+)
