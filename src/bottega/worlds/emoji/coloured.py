@@ -15,7 +15,7 @@ from bottega.worlds.english import listed
 from bottega.worlds.pixels import WHITE
 from bottega.worlds.sample import Color, Sample
 from bottega.worlds.scenes import Group, Kind, Noun, Scene, beside, cut, fill, is_novel, make_scene, several
-from bottega.worlds.settings import check_length, check_size, check_split, within
+from bottega.worlds.settings import check_length, check_size, check_split
 
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "brown", "black")
 SHAPES = ("heart", "circle", "square")
@@ -47,7 +47,7 @@ def coloured_nouns() -> tuple[Noun, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColouredEmojiWorld:
-    """An endless, deterministic source of pictures of one or two coloured emoji with captions; a map-style data set.
+    """An endless, deterministic source of pictures of one or two coloured emoji with captions.
 
     Args:
         split: "train", "heldout" (pairs that "train" never shows together), or "all".
@@ -70,9 +70,6 @@ class ColouredEmojiWorld:
 
     def __len__(self) -> int:
         return self.length
-
-    def __getitem__(self, index: int) -> Sample:
-        return self.sample(within(index, self.length))
 
     def sample(self, index: int) -> Sample:
         """The sample at any index from 0."""

@@ -19,8 +19,7 @@ CARD = Card(
         "sizes of its U-Nets here are this room's reading of it.",
     ),
     deviations=(
-        "The bundled size splits one shared denoiser into its three experts at once; the paper trains every level of "
-        "the tree on the way to the outermost nodes.",
+        "All experts learn side by side, each down its own branch of the tree; the paper trains one after another.",
         "Pictures of the super-resolution stages are degraded by noise alone in training.",
         "The bundled T5-like encoder learns to fill in masked words from its own states, without a decoder.",
         "The largest score of paint-with-words is taken for each sample and head, so that a picture does not depend "

@@ -38,6 +38,11 @@ class NoiseNode:
         return NoiseNode(level=self.level - 1, index=self.index // 2) if self.level else None
 
     @property
+    def branch(self) -> tuple[NoiseNode, ...]:
+        """The nodes from the root, which is left out, down to this one."""
+        return tuple(NoiseNode(level=n, index=self.index >> (self.level - n)) for n in range(1, self.level + 1))
+
+    @property
     def children(self) -> tuple[NoiseNode, NoiseNode]:
         """Its cleaner and its noisier half."""
         first = 2 * self.index

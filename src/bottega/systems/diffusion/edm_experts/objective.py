@@ -66,6 +66,26 @@ def member_times(stage: StageConfig) -> list[IntervalTimes]:
     return [IntervalTimes(part, stage.log_sigma_mean, stage.log_sigma_std) for part in intervals_of(stage)]
 
 
+def growing_times(stage: StageConfig, share: float) -> list[IntervalTimes]:
+    """The time samplers on the way down the tree: an expert first learns its oldest ancestor's half, at last its own.
+
+    A node starts from what its parent has learned, so walking one network down the branch is the tree's training.
+
+    Args:
+        stage: The model of the cascade.
+        share: How much of the training is done, 0 to 1.
+
+    Source: arXiv:2211.01324, section 3.1.
+    """
+    times = member_times(stage)
+    for number, node in enumerate(stage.experts):
+        branch = node.branch
+        if branch:
+            step = branch[min(int(share * len(branch)), len(branch) - 1)]
+            times[number] = IntervalTimes((step.interval,), stage.log_sigma_mean, stage.log_sigma_std)
+    return times
+
+
 def edm_loss(
     network: nn.Module, pictures: Tensor, told: Told, times: TimeSampler, sigma_data: float, generator: torch.Generator
 ) -> Tensor:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bottega.data import Crop, fit_picture
+from bottega.data import CaptionedPicture, Crop, Source, fit_picture
 from bottega.networks import clip_normalise
 from bottega.processes.diffusion import EdmTimes, noise_like
 from bottega.room import Stage
@@ -22,11 +22,12 @@ from bottega.systems.diffusion.edm_experts.objective import (
     contrastive_loss,
     edm_loss,
     fill_in_loss,
-    member_times,
+    growing_times,
     told_coarse,
 )
 from bottega.tokenizers import BpeTokenizer
 from bottega.training import Cosine, FitSettings, Optimizer, TrainState, decay_groups, descend
+from bottega.worlds import Sample
 
 KEEP = (0.75, 0.75, 0.2)
 """How often CLIP's text, T5's text and the style are told, each by its own coin."""
@@ -34,28 +35,8 @@ HIDDEN = 0.25
 """Share of words that the T5-like reader fills in."""
 
 
-class Captioned(Protocol):
-    """A picture with words."""
-
-    @property
-    def picture(self) -> np.ndarray:
-        """uint8 `(height, width, 3)`."""
-        ...
-
-    @property
-    def caption(self) -> str:
-        """What it shows."""
-        ...
-
-
-class CaptionedPictures(Protocol):
-    """A world, or a folder of the user's."""
-
-    def __len__(self) -> int: ...
-
-    def sample(self, index: int) -> Captioned:
-        """The picture at an index."""
-        ...
+Pictures = Source[CaptionedPicture | Sample]
+"""A folder of the user's, or a world."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +61,7 @@ class Captions:
 class Loader:
     """Batches of captioned pictures of one size for a pipeline."""
 
-    def __init__(self, pipeline: EdmExperts, source: CaptionedPictures, size: int) -> None:
+    def __init__(self, pipeline: EdmExperts, source: Pictures, size: int) -> None:
         self.pipeline, self.source, self.size = pipeline, source, size
         if pipeline.tokenizer is None:
             texts = [source.sample(index).caption for index in range(min(4000, len(source)))]
@@ -121,7 +102,7 @@ class Readers(nn.Module):
 class ReadersRecipe:
     """Stage 1: texts and pictures into one space, and words from the words around them."""
 
-    def __init__(self, pipeline: EdmExperts, source: CaptionedPictures) -> None:
+    def __init__(self, pipeline: EdmExperts, source: Pictures) -> None:
         self.loader = Loader(pipeline, source, pipeline.config.clip_vision.size)
         self.model = Readers(pipeline)
 
@@ -144,7 +125,7 @@ class ReadersRecipe:
 class BaseRecipe:
     """Stage 2: one network for all noise levels; then every expert starts from it."""
 
-    def __init__(self, pipeline: EdmExperts, source: CaptionedPictures) -> None:
+    def __init__(self, pipeline: EdmExperts, source: Pictures) -> None:
         self.pipeline, self.model = pipeline, pipeline.base.members[-1]
         self.loader = Loader(pipeline, source, pipeline.config.base.unet.size)
         stage = pipeline.config.base
@@ -176,17 +157,16 @@ class BaseRecipe:
 
 
 class ExpertsRecipe:
-    """Stage 3: each expert on its own noise levels, with an equal share of every batch.
+    """Stage 3: each expert down its branch of the tree to its own noise levels, with an equal share of every batch.
 
     Args:
         pipeline: Its base model is trained; the encoders are used as they are.
         source: Pictures with words.
     """
 
-    def __init__(self, pipeline: EdmExperts, source: CaptionedPictures) -> None:
+    def __init__(self, pipeline: EdmExperts, source: Pictures) -> None:
         self.pipeline, self.model = pipeline, pipeline.base
         self.loader = Loader(pipeline, source, pipeline.config.base.unet.size)
-        self.times = member_times(pipeline.config.base)
 
     def __len__(self) -> int:
         return len(self.loader.source)
@@ -202,11 +182,12 @@ class ExpertsRecipe:
     def step(self, state: TrainState, batch: Captions) -> Mapping[str, float | Tensor]:
         """One update of every expert."""
         data, members = self.pipeline.config.sigma_data, list(self.model.members)
+        drawn = growing_times(self.pipeline.config.base, state.step / state.settings.steps)
 
         def loss(part: Captions) -> dict[str, Tensor]:
             told, parts = heard(self.pipeline, part), torch.arange(len(part.pictures)).tensor_split(len(members))
             losses = {}
-            for number, (member, rows, times) in enumerate(zip(members, parts, self.times, strict=True)):
+            for number, (member, rows, times) in enumerate(zip(members, parts, drawn, strict=True)):
                 own = {name: value[rows] for name, value in told.items()}
                 error = edm_loss(member, part.pictures[rows], own, times, data, state.generator)
                 losses[f"expert_{number}"] = error.mean()
@@ -223,7 +204,7 @@ class UpscaleRecipe:
         source: Pictures with words.
     """
 
-    def __init__(self, pipeline: EdmExperts, source: CaptionedPictures) -> None:
+    def __init__(self, pipeline: EdmExperts, source: Pictures) -> None:
         self.pipeline, self.model = pipeline, pipeline.upscalers
         stages = (pipeline.config.base, *pipeline.config.upscalers)
         self.sizes = [stage.unet.size for stage in stages]

@@ -25,6 +25,7 @@ from bottega.systems.diffusion.edm_experts.model import EdmExperts, Experts, kep
 from bottega.systems.diffusion.edm_experts.objective import (
     IntervalTimes,
     edm_loss,
+    growing_times,
     intervals_of,
     member_times,
     told_coarse,
@@ -93,6 +94,18 @@ def test_experts_are_drawn_their_own_levels_and_together_all() -> None:
     other = EdmTimes()(2000, Edm(), generator).log()
     assert abs(float(whole.mean() - other.mean())) < 0.12
     assert abs(float(whole.std() - other.std())) < 0.1
+
+
+def test_training_walks_each_expert_down_its_branch() -> None:
+    stage = StageConfig(unet=TINY.base.unet, experts=BASE_EXPERTS)
+    shares = [growing_times(stage, share) for share in (0.0, 0.5, 0.999)]
+    noisiest = [times[0].intervals[0] for times in shares]
+    assert noisiest == [(1 / 2, 1.0), (1 - 2**-5, 1.0), (1 - 2**-9, 1.0)]
+    assert [times[1].intervals[0] for times in shares] == [(0.0, 1 / 2), (0.0, 1 / 4), (0.0, 1 / 8)]
+    assert len({times[2].intervals for times in shares}) == 1
+    branch = NoiseNode(level=3, index=6).branch
+    assert [(node.level, node.index) for node in branch] == [(1, 1), (2, 3), (3, 6)]
+    assert all(child.parent == parent for parent, child in pairwise(branch))
 
 
 @pytest.mark.parametrize("experts", [
