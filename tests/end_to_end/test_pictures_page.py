@@ -5,7 +5,6 @@ Set BOTTEGA_SCREENSHOTS to a folder to look at what the browser saw.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,21 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from bottega.studio.tests.running import RunningStudio, running_studio
 
 PATIENCE_MS = 30_000
 expect.set_options(timeout=PATIENCE_MS)
-
-
-@pytest.fixture(scope="module")
-def browser(require_program: Callable[[str], Path]) -> Iterator[Browser]:
-    chromium = require_program("chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(chromium), args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -37,34 +27,10 @@ def studio(tmp_path: Path) -> Iterator[RunningStudio]:
 
 
 @pytest.fixture
-def page(browser: Browser, studio: RunningStudio) -> Iterator[Page]:
-    """The opened page. Any fault in its console, or request to another place, fails the test."""
-    context = browser.new_context(viewport={"width": 1360, "height": 900}, accept_downloads=True)
-    page = context.new_page()
-    page.set_default_timeout(PATIENCE_MS)
-    faults: list[str] = []
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
-    page.on("request", lambda asked: faults.append(asked.url) if _elsewhere(asked.url, studio.address) else None)
-    page.goto(studio.address)
+def page(open_page: Callable[[str], Page], studio: RunningStudio) -> Page:
+    page = open_page(studio.address)
     expect(page.get_by_role("heading", name="Gallery")).to_be_visible()
-    yield page
-    context.close()
-    assert [fault for fault in faults if "status of 4" not in fault] == []
-
-
-@pytest.fixture
-def look(page: Page, tmp_path: Path) -> Callable[[str], None]:
-    folder = Path(os.environ.get("BOTTEGA_SCREENSHOTS", tmp_path))
-
-    def save(name: str) -> None:
-        page.screenshot(path=folder / f"{name}.png")
-
-    return save
-
-
-def _elsewhere(url: str, address: str) -> bool:
-    return not url.startswith((address, "data:", "blob:"))
+    return page
 
 
 def _set(page: Page, **values: float) -> None:

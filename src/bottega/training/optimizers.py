@@ -81,7 +81,8 @@ def decay_groups(
 ) -> list[dict[str, Any]]:
     """Parameter groups: matrices and kernels with weight decay; vectors (norms, biases) and named exceptions without.
 
-    With `Optimizer.MUON` the decayed matrices make a group of their own, which Muon moves.
+    With `Optimizer.MUON` the decayed matrices make a group of their own, which Muon moves. Tables of embeddings stay
+    with AdamW: most of their rows get no gradient in a step.
 
     Args:
         model: Its trained parameters are split.
@@ -95,7 +96,9 @@ def decay_groups(
     plain = [p for name, p in trained if p.ndim < 2 or (no_decay is not None and no_decay(name, p))]
     kept = {id(p) for p in plain}
     decayed = [p for _, p in trained if id(p) not in kept]
-    orthogonal = {id(p) for p in decayed if p.ndim == 2} if settings.optimizer is Optimizer.MUON else set()
+    tables = {id(part.weight) for part in model.modules() if isinstance(part, nn.Embedding | nn.EmbeddingBag)}
+    matrices = {id(p) for p in decayed if p.ndim == 2} - tables
+    orthogonal = matrices if settings.optimizer is Optimizer.MUON else set()
     groups = [
         {"params": [p for p in decayed if id(p) in orthogonal], "weight_decay": settings.weight_decay, "muon": True},
         {"params": [p for p in decayed if id(p) not in orthogonal], "weight_decay": settings.weight_decay},

@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from bottega.studio import create_app
 from bottega.studio.routes import Studio
 from bottega.studio.tests.gradient_room import GradientCatalog
+from bottega.studio.workshop import Catalog
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +31,14 @@ class RunningStudio:
 
 
 @contextmanager
-def running_studio(folder: Path, *, capacity: int = 4, token: str | None = None) -> Iterator[RunningStudio]:
-    """Starts a studio with the gradient system, and stops it with all its work."""
+def running_studio(
+    folder: Path, *, capacity: int = 4, token: str | None = None, catalog: Catalog | None = None
+) -> Iterator[RunningStudio]:
+    """Starts a studio with the gradient system, or with a catalog, and stops it with all its work."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         hosts = frozenset({f"127.0.0.1:{port}", f"localhost:{port}"})
-        app = create_app(folder, GradientCatalog(), hosts=hosts, token=token, capacity=capacity)
+        app = create_app(folder, catalog or GradientCatalog(), hosts=hosts, token=token, capacity=capacity)
         server = uvicorn.Server(
             uvicorn.Config(app, log_level="error", timeout_keep_alive=60, timeout_graceful_shutdown=1)
         )

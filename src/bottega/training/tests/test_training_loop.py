@@ -111,11 +111,11 @@ def test_muon_steps_along_the_orthogonal_factor_and_adamw_moves_the_vectors(tmp_
 
 
 def test_muon_takes_matrices_alone() -> None:
-    model = nn.Sequential(nn.Linear(3, 4), nn.Conv1d(1, 2, 3), nn.Embedding(5, 4))
+    model = nn.Sequential(nn.Linear(3, 4), nn.Conv1d(1, 2, 3), nn.Embedding(5, 4), nn.Embedding(6, 4))
     settings = FitSettings(steps=1, batch_size=1, optimizer=Optimizer.MUON)
     muon, decayed, plain = decay_groups(model, settings, lambda name, _: name.startswith("2."))
     assert [tuple(p.shape) for p in muon["params"]] == [(4, 3)]
-    assert [tuple(p.shape) for p in decayed["params"]] == [(2, 1, 3)]
+    assert [tuple(p.shape) for p in decayed["params"]] == [(2, 1, 3), (6, 4)]
     assert [tuple(p.shape) for p in plain["params"]] == [(4,), (2,), (5, 4)]
 
 
