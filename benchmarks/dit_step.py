@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
-from diffusers import DiTTransformer2DModel
+from diffusers.models.transformers.dit_transformer_2d import DiTTransformer2DModel
 from torch import Tensor, nn
 
 from benchmarks.measure import Outcome, Row, median_ratio, medians, take_turns
@@ -45,9 +46,9 @@ def make_pair(config: DitConfig) -> Pair:
     with torch.no_grad():
         for parameter in ours.parameters():
             parameter.copy_(0.02 * torch.randn_like(parameter))
-    peer = DiTTransformer2DModel.from_config(dit_json(config)).eval()
+    peer: Any = DiTTransformer2DModel.from_config(dit_json(config))
     peer.load_state_dict(to_theirs(dit_diffusers_keys(config), ours.state_dict()))
-    return ours, peer
+    return ours, peer.eval()
 
 
 def signals(config: DitConfig, batch: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -98,7 +99,8 @@ def _turns(pair: Pair, given: tuple[Tensor, ...], kind: str) -> dict[str, list[f
 def _outcome(seconds: dict[str, list[float]], errors: dict[str, float]) -> Outcome:
     flops, gemm_flops = step_flops(CONFIG, BATCH), 8.0 * BATCH * CONFIG.patches * CONFIG.width**2
     middle = medians(seconds)
-    weights = sum(p.numel() for p in Dit(CONFIG).parameters()) if CONFIG.depth < 4 else 674_834_720
+    with torch.device("meta"):
+        weights = sum(p.numel() for p in Dit(CONFIG).parameters())
 
     def row(kind: str, what: str) -> Row:
         ours, peer, gemm = (seconds[f"{who} {kind}"] for who in ("ours", "peer", "gemm"))
@@ -108,12 +110,12 @@ def _outcome(seconds: dict[str, list[float]], errors: dict[str, float]) -> Outco
             ratio=median_ratio(peer, ours), note=f"{100 * reached:.0f} % of the floor's rate",
         )  # fmt: skip
 
+    shape = f"({BATCH * CONFIG.patches}, {CONFIG.width}) with ({CONFIG.width}, {4 * CONFIG.width})"
     method = (
-        f"{weights / 1e6:.0f} M parameters, {CONFIG.size} x {CONFIG.size} latents, batch {BATCH}: "
-        f"{flops / 1e9:.0f} GFLOP and at least {4 * weights / 1e6:.0f} MB (fp32) of weights read in a step. The floor is "
-        f"one product of ({BATCH * CONFIG.patches}, {CONFIG.width}) with ({CONFIG.width}, {4 * CONFIG.width}) in the same "
-        f"turns: packed oneDNN for fp32, torch's own for bf16. Medians of {ROUNDS} rounds in turns; ratios are medians of "
-        f"rounds. Largest relative difference from the peer: fp32 {errors['fp32']:.1e}, packed "
+        f"{weights / 1e6:.0f} M parameters, {CONFIG.size} x {CONFIG.size} latents, batch {BATCH}: {flops / 1e9:.0f} GFLOP "
+        f"and at least {4 * weights / 1e6:.0f} MB (fp32) of weights read in a step. The floor is one product of {shape} in "
+        f"the same turns: packed oneDNN for fp32, torch's own for bf16. Medians of {ROUNDS} rounds in turns; ratios are "
+        f"medians of rounds. Largest relative difference from the peer: fp32 {errors['fp32']:.1e}, packed "
         f"{errors['fp32, packed weights']:.1e}, bf16 {errors['bf16']:.1e} (the peer's own bf16 from its fp32: "
         f"{errors['bf16, peer']:.1e})."
     )

@@ -52,10 +52,11 @@ def run() -> Outcome:
         )
         for kind in ("bf16", "fp32")
     )  # fmt: skip
+    weights = sum(p.numel() for p in ours.parameters()) / 1e6
     method = (
-        f"Batch {BATCH}, eager, forward + backward + fused AdamW, 32 x 32 pixels in patches of 2; "
-        f"{sum(p.numel() for p in ours.parameters()) / 1e6:.1f} M parameters, {flops / 1e9:.0f} GFLOP an update. Outputs "
-        f"agree to {error:.0e} of their size. Medians of {ROUNDS} rounds in turns."
+        f"Batch {BATCH}, eager, forward + backward + fused AdamW, 32 x 32 pixels in patches of 2; {weights:.1f} M "
+        f"parameters, {flops / 1e9:.0f} GFLOP an update. Outputs agree to {error:.0e} of their size. Medians of {ROUNDS} "
+        "rounds in turns."
     )
     return Outcome(
         name="dit_training", title="Training a DiT of 8 M at 32 pixels", method=method, rows=rows,
