@@ -30,8 +30,8 @@ class TimedBlock(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
         self.shortcut = nn.Identity() if channels_in == width else nn.Conv2d(channels_in, width, 1)
-        for last in (self.time.weight, self.conv2.weight, self.conv2.bias):
-            nn.init.zeros_(last)
+        for parameter in (*self.time.parameters(), *self.conv2.parameters()):
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         """`(batch, channels_in, height, width)` and `(batch, 4 width)` to `(batch, width, height, width)`."""
@@ -67,8 +67,8 @@ class ScoreNet(nn.Module):
         self.up = nn.ModuleList(Stage(2 * width, config, attention=deep) for _ in range(config.depth + 1))
         self.norm_out = nn.GroupNorm(config.groups, width, eps=EPS)
         self.conv_out = nn.Conv2d(width, 3, 3, padding=1)
-        for last in (self.conv_out.weight, self.conv_out.bias):
-            nn.init.zeros_(last)
+        for parameter in self.conv_out.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, z: Tensor, gamma: Tensor, extra: Tensor | None = None) -> Tensor:
         """The noise.
