@@ -3,38 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bottega.data import Crop, fit_picture
+from bottega.data import CaptionedPicture, Crop, Source, fit_picture
 from bottega.room import Stage
 from bottega.systems.diffusion.ncsn.inference import NcsnRequest, infer
 from bottega.systems.diffusion.ncsn.model import Ncsn
 from bottega.systems.diffusion.ncsn.objective import ncsn_loss
 from bottega.systems.diffusion.ncsn.sampling import from_pictures
 from bottega.training import Cosine, FitSettings, Precision, TrainState, decay_groups, descend, sample_generators
+from bottega.worlds import Sample
 
-
-class Pictured(Protocol):
-    """A sample with a picture."""
-
-    @property
-    def picture(self) -> np.ndarray:
-        """The pixels, uint8 `(height, width, 3)`."""
-        ...
-
-
-class Pictures(Protocol):
-    """A world, or a folder of the user's."""
-
-    def __len__(self) -> int: ...
-
-    def sample(self, index: int) -> Pictured:
-        """The sample at an index."""
-        ...
+Pictures = Source[CaptionedPicture | Sample]
+"""A world, or a folder of the user's."""
 
 
 class NcsnRecipe:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from bottega.data import Source
 from bottega.errors import RequestError
 from bottega.room import Stage
 from bottega.systems.diffusion.score_matching.config import MOST_DIMENSIONS
@@ -17,15 +18,8 @@ from bottega.systems.diffusion.score_matching.model import ScoreMatching
 from bottega.systems.diffusion.score_matching.objective import score_loss
 from bottega.training import Cosine, FitSettings, TrainState, decay_groups, descend
 
-
-class Points(Protocol):
-    """Samples of a density."""
-
-    def __len__(self) -> int: ...
-
-    def sample(self, index: int) -> Tensor:
-        """A point of at least as many numbers as a network takes."""
-        ...
+Points = Source[Tensor]
+"""Points of at least as many numbers as a network takes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
