@@ -111,13 +111,13 @@ def _outcome(seconds: dict[str, list[float]], errors: dict[str, float]) -> Outco
         )  # fmt: skip
 
     shape = f"({BATCH * CONFIG.patches}, {CONFIG.width}) with ({CONFIG.width}, {4 * CONFIG.width})"
+    packed, half, peer = (f"{errors[kind]:.1e}" for kind in ("fp32, packed weights", "bf16", "bf16, peer"))
     method = (
-        f"{weights / 1e6:.0f} M parameters, {CONFIG.size} x {CONFIG.size} latents, batch {BATCH}: {flops / 1e9:.0f} GFLOP "
-        f"and at least {4 * weights / 1e6:.0f} MB (fp32) of weights read in a step. The floor is one product of {shape} in "
-        f"the same turns: packed oneDNN for fp32, torch's own for bf16. Medians of {ROUNDS} rounds in turns; ratios are "
-        f"medians of rounds. Largest relative difference from the peer: fp32 {errors['fp32']:.1e}, packed "
-        f"{errors['fp32, packed weights']:.1e}, bf16 {errors['bf16']:.1e} (the peer's own bf16 from its fp32: "
-        f"{errors['bf16, peer']:.1e})."
+        f"{weights / 1e6:.0f} M parameters, {CONFIG.size} x {CONFIG.size} latents, batch {BATCH}: "
+        f"{flops / 1e9:.0f} GFLOP and at least {4 * weights / 1e6:.0f} MB (fp32) of weights read in a step. The floor "
+        f"is one product of {shape} in the same turns: packed oneDNN for fp32, torch's own for bf16. Medians of "
+        f"{ROUNDS} rounds in turns; ratios are medians of rounds. Largest relative difference from the peer: fp32 "
+        f"{errors['fp32']:.1e}, packed {packed}, bf16 {half} (the peer's own bf16 from its fp32: {peer})."
     )
     rates = {kind: gemm_flops / middle[f"gemm {kind}"] / 1e9 for kind in ("fp32", "bf16")}
     floors = tuple(Row(what=f"floor {kind}", value=rate, unit="GFLOP/s") for kind, rate in rates.items())

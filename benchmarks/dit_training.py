@@ -55,8 +55,8 @@ def run() -> Outcome:
     weights = sum(p.numel() for p in ours.parameters()) / 1e6
     method = (
         f"Batch {BATCH}, eager, forward + backward + fused AdamW, 32 x 32 pixels in patches of 2; {weights:.1f} M "
-        f"parameters, {flops / 1e9:.0f} GFLOP an update. Outputs agree to {error:.0e} of their size. Medians of {ROUNDS} "
-        "rounds in turns."
+        f"parameters, {flops / 1e9:.0f} GFLOP an update. Outputs agree to {error:.0e} of their size. Medians of "
+        f"{ROUNDS} rounds in turns."
     )
     return Outcome(
         name="dit_training", title="Training a DiT of 8 M at 32 pixels", method=method, rows=rows,

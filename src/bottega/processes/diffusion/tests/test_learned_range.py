@@ -125,7 +125,7 @@ def test_times_must_fall():
         RangedDdpm().plan((0.0, 1.0), PATH)
 
 
-# ---------------------------------------------------------------------------------------------------- power-cosine scale
+# --- power-cosine guidance
 def test_the_scale_runs_from_one_to_the_whole():
     guidance = PowerCosine(scale=4.0, null_cond=torch.zeros(1, dtype=torch.long))
     assert guidance.scale_at(0.0) == pytest.approx(4.0)
