@@ -24,12 +24,12 @@ class Progressive:
 
     Args:
         teacher_steps: DDIM steps of the first teacher: the student's steps times a power of two.
-        weighting: How much each noise level counts; the paper's is max(SNR, 1), made for networks of x0 or v. For a
+        weighting: How much each noise level counts; the paper's max(SNR, 1) is for networks of x0 or v. For a
             network of noise, whose error in x0 explodes where there is no signal, take min(SNR, 5).
     """
 
     teacher_steps: int = 32
-    weighting: TruncatedSnr | MinSnr = MinSnr()
+    weighting: TruncatedSnr | MinSnr = TruncatedSnr()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +42,7 @@ class Guided:
     """
 
     teacher_steps: int = 32
-    weighting: TruncatedSnr | MinSnr = MinSnr()
+    weighting: TruncatedSnr | MinSnr = TruncatedSnr()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -225,7 +225,7 @@ PRESETS = {
         DistillationConfig(method=LatentConsistency(), guidance=RANGE),
     ),
     "lcm-imagenet256-h-2": _preset(
-        0, "LCM's settings on U-ViT-H/2 at ImageNet 256: its 501 M and the strength of guidance", _PUBLISHED
+        500_866_840, "LCM's settings on U-ViT-H/2 at ImageNet 256: its 501 M and the strength of guidance", _PUBLISHED
     ),
 }  # fmt: skip
 """Sizes by name. The numbers of LCM, CD and CT are the papers'; students of published sizes have the teacher's."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bottega.data import Crop, fit_picture
+from bottega.data import CaptionedPicture, Crop, Source, fit_picture
 from bottega.errors import RequestError
 from bottega.processes.diffusion import no_report, noise_like
 from bottega.processes.distillation import TrajectoryPool, map_rows
@@ -39,25 +39,10 @@ from bottega.systems.diffusion.distillation.objective import (
     whole_segment_task,
 )
 from bottega.training import Cosine, FitSettings, Optimizer, Precision, TrainState, autocast, decay_groups, descend
+from bottega.worlds import Sample
 
-
-class Pictured(Protocol):
-    """A picture with words, as a teacher's `input_of` reads it."""
-
-    @property
-    def picture(self) -> np.ndarray:
-        """The pixels, uint8 `(height, width, 3)`."""
-        ...
-
-
-class Pictures(Protocol):
-    """A world, or a folder of the user's."""
-
-    def __len__(self) -> int: ...
-
-    def sample(self, index: int) -> Pictured:
-        """The picture at an index."""
-        ...
+Pictures = Source[CaptionedPicture | Sample]
+"""A world, or a folder of the user's."""
 
 
 @dataclass(frozen=True, slots=True)
