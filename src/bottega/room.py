@@ -181,8 +181,8 @@ class System:
         build: Configuration to module, on the current default device (the caller may set "meta"), freshly initialised.
         request: The frozen dataclass that `infer` takes. Its fields become the command line's options (the field
             named `inputs` becomes the positional arguments) and the studio's form; field docstrings are the help texts.
-            Fields that name pictures are `PictureFile`s. What `inputs` hold may depend on one choice: an enum called
-            `mode` whose members are named like "text-to-image", or any enum with a property `takes`.
+            Fields that name pictures are `PictureFile`s, `inputs` too. Where a choice says what `inputs` hold, its enum
+            has a property `takes`: "text", "picture" or "nothing".
         infer: `(model, request, report)` to a `Result`. The only code that runs the system for a user.
         formats: Published checkpoint layouts by name. Our own layout is always there and not listed.
         tiny_request: A small request that runs on any preset in a second or so: contract tests and the tour use it.

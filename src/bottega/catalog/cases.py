@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import enum
 import typing
@@ -37,23 +38,36 @@ def cases(system: System, prompts: tuple[str, ...], picture: Path) -> list[Case]
         picture: What modes that read a picture are given.
     """
     kind = system.request
-    names = {field.name for field in dataclasses.fields(kind)}
-    mode = typing.get_type_hints(kind).get("mode")
-    if "inputs" not in names:
+    if "inputs" not in {field.name for field in dataclasses.fields(kind)}:
         return [Case(title="run", request=system.tiny_request, reads="nothing")]
-    if isinstance(mode, type) and issubclass(mode, enum.Enum):
-        made = [(str(member.value), _case(system, {"mode": member}, prompts, picture)) for member in mode]
+    found = _mode(kind)
+    if found is None:
+        choices: list[tuple[str, dict[str, Any]]] = [("run", {})]
     else:
-        made = [("run", _case(system, {}, prompts, picture))]
-    return [Case(title=title, request=request, reads=reads) for title, (request, reads) in made]
+        choices = [(str(member.value), {found[0]: member}) for member in found[1]]
+    made = [(title, _case(system, chosen, prompts, picture)) for title, chosen in choices]
+    return [Case(title=title, request=case[0], reads=case[1]) for title, case in made if case is not None]
 
 
-def _case(system: System, chosen: dict[str, Any], prompts: tuple[str, ...], picture: Path) -> tuple[Any, str]:
-    """The request with words; with the picture where the system would read them as files; else with nothing."""
+def _mode(kind: type) -> tuple[str, type[enum.Enum]] | None:
+    """The field that says what is given and what is made, and its values; None where there is none."""
+    hints = typing.get_type_hints(kind)
+    choices = {name: hint for name, hint in hints.items() if isinstance(hint, type) and issubclass(hint, enum.Enum)}
+    named = [name for name, choice in choices.items() if name == "mode" or hasattr(choice, "takes")]
+    return (named[0], choices[named[0]]) if named else None
+
+
+def _case(system: System, chosen: dict[str, Any], prompts: tuple[str, ...], picture: Path) -> tuple[Any, str] | None:
+    """The request with words; with the picture where the system would read them as files; else with nothing.
+
+    None where it needs more than that, such as a mask.
+    """
     try:
         request = system.request(inputs=prompts, **chosen)
     except RequestError:
-        return system.request(inputs=(), **chosen), "nothing"
+        with contextlib.suppress(RequestError):
+            return system.request(inputs=(), **chosen), "nothing"
+        return None
     if system.files is not None and system.files(request):
         return system.request(inputs=(str(picture),), **chosen), "picture"
     return request, "words"

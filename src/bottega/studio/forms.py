@@ -26,7 +26,6 @@ Kind = Literal["inputs", "whole", "number", "switch", "text", "picture", "choice
 
 INPUTS: Final = "inputs"
 PICTURE: Final = "picture"
-MODE: Final = "mode"
 # Docstrings of fields are found by parsing the source, which Python 3.11 cannot do in two threads at once.
 _DESCRIBING: Final = threading.Lock()
 _KINDS: Final[Mapping[Any, Kind]] = {bool: "switch", int: "whole", float: "number", str: "text"}
@@ -118,14 +117,6 @@ def fill_in(request: type, settings: Mapping[str, object], inputs: tuple[str, ..
     return request(**values)
 
 
-def takes(value: str) -> Takes:
-    """What a mode reads, by its published name: "text-to-image" a text, "image-to-text" a picture, "joint" nothing."""
-    source, dash, _ = value.partition("-")
-    if not dash:
-        return "nothing"
-    return "picture" if source == "image" else "text"
-
-
 @functools.cache
 def _described(request: type) -> tuple[Field, ...]:
     hints, marked = get_type_hints(request), get_type_hints(request, include_extras=True)
@@ -146,9 +137,10 @@ def _field(field: dataclasses.Field[Any], hint: Any, marked: Any, text: str) -> 
     if isinstance(inner, type) and issubclass(inner, Enum):
         shown = default.value if isinstance(default, Enum) else default
         choices = [
-            Choice(value=str(member.value), label=_label(str(member.value)), takes=_takes(member)) for member in inner
+            Choice(value=str(each.value), label=_label(str(each.value)), takes=getattr(each, "takes", "text"))
+            for each in inner
         ]
-        mode = field.name == MODE or hasattr(inner, "takes")
+        mode = hasattr(inner, "takes")
         return Field(
             name=field.name, kind="choice", help=text, default=shown, choices=choices, optional=optional, mode=mode
         )
@@ -158,11 +150,6 @@ def _field(field: dataclasses.Field[Any], hint: Any, marked: Any, text: str) -> 
         return None
     largest = limits.LARGEST.get(field.name)
     return Field(name=field.name, kind=_KINDS[inner], help=text, default=default, optional=optional, largest=largest)
-
-
-def _takes(member: Enum) -> Takes:
-    """What a mode reads: as it says itself, or by its name."""
-    return getattr(member, "takes", None) or takes(str(member.value))
 
 
 def _members(hint: Any) -> tuple[Any, ...]:

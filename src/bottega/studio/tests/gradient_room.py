@@ -44,6 +44,12 @@ class Mode(Enum):
     IMAGE_VARIATION = "image-variation"
     TEXT_VARIATION = "text-variation"
 
+    @property
+    def takes(self) -> str:
+        """What the inputs are."""
+        source, dash, _ = self.value.partition("-")
+        return "nothing" if not dash else "picture" if source == "image" else "text"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GradientConfig:

@@ -15,7 +15,7 @@ from bottega.data import Crop, fit_picture, picture_to_tensor, read_picture
 from bottega.errors import RequestError
 from bottega.processes.diffusion import LabelErrors, Prior, elimination, label_errors
 from bottega.results import WordsResult
-from bottega.room import Progress, Report
+from bottega.room import PictureFile, Progress, Report
 from bottega.systems.diffusion.diffusion_classifier.model import DiffusionClassifier
 from bottega.worlds import EmojiWorld
 from bottega.worlds.emoji import EMOJI_CLASSES
@@ -27,7 +27,7 @@ SHOWN = 3
 class ClassifyRequest:
     """What to tell apart."""
 
-    inputs: tuple[str, ...] = ()
+    inputs: tuple[PictureFile, ...] = ()
     """Picture files; none for one emoji that the seed draws."""
     labels: tuple[str, ...] = ()
     """Class names or prompts, 2 or more, as the diffusion model takes them; none for the 99 classes of emoji."""

@@ -14,7 +14,7 @@ from bottega.data import picture_to_tensor, read_picture
 from bottega.errors import RequestError
 from bottega.processes.diffusion import X0, Prior
 from bottega.results import PicturesResult
-from bottega.room import Progress, Report
+from bottega.room import PictureFile, Progress, Report
 from bottega.systems.diffusion.edm_experts.model import EdmExperts, kept
 from bottega.systems.diffusion.edm_experts.objective import PATH
 from bottega.systems.diffusion.edm_experts.sampling import boost_of, draw_base, draw_upscaled, read_regions
@@ -39,13 +39,13 @@ class EdmExpertsRequest:
     """What the pictures should show."""
     count: int = 1
     """How many to make of each input, 1 to 256 in all."""
-    paint: str = ""
+    paint: PictureFile = ""
     """A picture file with regions painted in plain colours on white."""
     words: str = ""
     """Which colour stands for which words of the input: "red: heart; blue: circle"."""
     paint_strength: float = 1.0
     """How strongly painted regions pull their words, 0 to 20."""
-    style: str = ""
+    style: PictureFile = ""
     """A picture file whose style the pictures should have."""
     readers: TextReaders = TextReaders.BOTH
     """Whose reading of the words counts: CLIP's, T5's, or both."""

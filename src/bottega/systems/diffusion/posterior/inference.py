@@ -16,7 +16,7 @@ from bottega.errors import RequestError
 from bottega.metrics import psnr
 from bottega.processes.diffusion import BlockAverage, Blur, Fourier, Grey, LinearOperator, Mask, Radon, Reimposed
 from bottega.results import PicturesResult
-from bottega.room import Progress, Report
+from bottega.room import PictureFile, Progress, Report
 from bottega.systems.diffusion.posterior.model import Posterior
 from bottega.systems.diffusion.posterior.objective import SCAN_NOISE, group_names, known_words, split_words
 from bottega.systems.diffusion.posterior.sampling import (
@@ -53,6 +53,13 @@ class Task(Enum):
     MRI = "mri"
     """Some of its frequencies."""
 
+    @property
+    def takes(self) -> str:
+        """What the inputs are: words, pictures, or nothing where phantoms are scanned."""
+        if self in NAMED:
+            return "text"
+        return "nothing" if self in SCANS else "picture"
+
 
 SCANS = frozenset({Task.CT, Task.MRI})
 NAMED = frozenset({Task.CLASSIFIER, Task.WORDS})
@@ -70,7 +77,7 @@ class PosteriorRequest:
     """Files of pictures; for classifier the group, for words the words of one name. None for ct and mri: phantoms."""
     task: Task = Task.CT
     """What is known about the picture."""
-    mask: str | None = None
+    mask: PictureFile | None = None
     """A picture file for inpaint and stroke: white where the picture may change, black where it is kept."""
     strength: float | None = None
     """Classifier, words: power of the likelihood, 0 to 50, 3 if left out. Stroke: share of noise, above 0 to 1, 0.5."""

@@ -34,6 +34,13 @@ class Mode(Enum):
     TEXT_VARIATION = "text-variation"
     """Words to a picture, and that to words."""
 
+    @property
+    def takes(self) -> str:
+        """What the inputs are."""
+        if self in FROM_TEXT:
+            return "text"
+        return "picture" if self in FROM_PICTURE else "nothing"
+
 
 FROM_TEXT = frozenset({Mode.TEXT_TO_IMAGE, Mode.TEXT_VARIATION})
 FROM_PICTURE = frozenset({Mode.IMAGE_TO_TEXT, Mode.IMAGE_VARIATION})
