@@ -26,22 +26,13 @@ from bottega.worlds import EmojiWorld, Phantom, PhantomsWorld, Sample
 from bottega.worlds.emoji import load_index
 
 
-class Pictured(Protocol):
-    """Anything with a picture."""
-
-    @property
-    def picture(self) -> np.ndarray:
-        """The pixels, uint8 `(height, width, 3)`."""
-        ...
-
-
-class Pictures(Protocol):
-    """A world, or a folder of the user's."""
+class Source(Protocol):
+    """A world, or a folder of the user's: studies, phantoms, or anything with a `picture`, uint8 `(h, w, 3)`."""
 
     def __len__(self) -> int: ...
 
     def sample(self, index: int) -> Any:
-        """A picture, or a `Study`."""
+        """The sample at an index."""
         ...
 
 
@@ -114,7 +105,7 @@ class ScanRecipe:
     """
 
     def __init__(
-        self, model: nn.Module, source: Pictures, size: int, loss: Callable[[Tensor, torch.Generator], Tensor]
+        self, model: nn.Module, source: Source, size: int, loss: Callable[[Tensor, torch.Generator], Tensor]
     ) -> None:
         self.model, self.source, self.size, self.loss = model, source, size, loss
 
@@ -143,7 +134,7 @@ class ReaderRecipe:
         source: Studies, or samples of the emoji world.
     """
 
-    def __init__(self, room: Posterior, source: Pictures) -> None:
+    def __init__(self, room: Posterior, source: Source) -> None:
         self.model, self.source = room.read(), source
 
     def __len__(self) -> int:
@@ -172,7 +163,7 @@ class ReaderRecipe:
         return descend(state, batch, loss)
 
 
-def density_of(sample: Study | Phantom | Pictured, size: int) -> np.ndarray:
+def density_of(sample: Any, size: int) -> np.ndarray:
     """A sample's density, float32 `(size, size)`."""
     if isinstance(sample, Study):
         sample = sample.phantom(size)
@@ -194,13 +185,13 @@ def emoji_of(sample: Study | Sample, size: int) -> Sample:
     return sample
 
 
-def scan_recipe(model: nn.Module, source: Pictures) -> ScanRecipe:
+def scan_recipe(model: nn.Module, source: Source) -> ScanRecipe:
     """The recipe of the prior over scans."""
     scans = room_of(model).scans
     return ScanRecipe(scans, source, scans.config.size, lambda density, generator: scan_loss(scans, density, generator))
 
 
-def rival_recipe(model: nn.Module, source: Pictures) -> ScanRecipe:
+def rival_recipe(model: nn.Module, source: Source) -> ScanRecipe:
     """The recipe of the supervised rival.
 
     Raises:
@@ -213,7 +204,7 @@ def rival_recipe(model: nn.Module, source: Pictures) -> ScanRecipe:
     return ScanRecipe(rival, source, size, lambda density, generator: rival_loss(rival, density, generator))
 
 
-def reader_recipe(model: nn.Module, source: Pictures) -> ReaderRecipe:
+def reader_recipe(model: nn.Module, source: Source) -> ReaderRecipe:
     """The recipe of the reader."""
     return ReaderRecipe(room_of(model), source)
 
@@ -230,7 +221,7 @@ STAGES = (
         name="scans",
         recipe=scan_recipe,
         settings=FitSettings(
-            steps=1300, batch_size=16, learning_rate=1e-3, warmup_steps=50, schedule=Cosine(final=0.01),
+            steps=800, batch_size=16, learning_rate=1e-3, warmup_steps=50, schedule=Cosine(final=0.01),
             weight_decay=0.0, betas=(0.9, 0.99), ema_decay=0.995,
         ),
         finetune=True,
@@ -239,7 +230,7 @@ STAGES = (
         name="rival",
         recipe=rival_recipe,
         settings=FitSettings(
-            steps=900, batch_size=16, learning_rate=1e-3, warmup_steps=50, schedule=Cosine(final=0.01),
+            steps=500, batch_size=16, learning_rate=1e-3, warmup_steps=50, schedule=Cosine(final=0.01),
             weight_decay=0.0, betas=(0.9, 0.99), ema_decay=0.995,
         ),
     ),
@@ -247,7 +238,7 @@ STAGES = (
         name="reader",
         recipe=reader_recipe,
         settings=FitSettings(
-            steps=700, batch_size=64, learning_rate=2e-3, warmup_steps=50, schedule=Cosine(final=0.01),
+            steps=500, batch_size=64, learning_rate=2e-3, warmup_steps=50, schedule=Cosine(final=0.01),
             weight_decay=0.01, betas=(0.9, 0.99), ema_decay=0.995,
         ),
     ),

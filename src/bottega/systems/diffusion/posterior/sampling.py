@@ -39,7 +39,6 @@ from bottega.processes.diffusion import (
     UniformGrid,
     no_report,
 )
-from bottega.processes.diffusion.operators import inner
 from bottega.systems.diffusion.posterior.model import Reader, ScanPrior
 from bottega.training import sample_generators
 
@@ -146,7 +145,7 @@ class Drawing:
 
         def log_likelihood(x0: Tensor, t: Time) -> Tensor:
             error = measured - operator.forward(prior.to_pictures(x0).to(measured.dtype))
-            power = inner(error, error)
+            power = error.square().flatten(1).sum(1)
             times = torch.as_tensor(t, dtype=torch.float64).expand(len(power))
             spread = even.variance(prior.path.alpha(times), prior.path.sigma(times))
             return -0.5 * power / (noise_std**2 + torch.as_tensor(spread).to(power))
