@@ -119,9 +119,16 @@ def _systems_table(folder: str) -> list[str]:
     rows = []
     for name in catalog.systems():
         info = catalog.info(name)
-        sizes = ", ".join(f"{preset} {_count(size.parameters)}" for preset, size in info.presets.items())
-        rows.append((f"[`{name}`]({folder}{name}.md)", info.card.sentence, sizes, ", ".join(info.verbs)))
-    return _table(("system", "what it does", "sizes (parameters)", "verbs"), rows)
+        rows.append((f"[`{name}`]({folder}{name}.md)", info.card.sentence, _range(info), ", ".join(info.verbs)))
+    return _table(("system", "what it does", "parameters", "verbs"), rows)
+
+
+def _range(info: catalog.Info) -> str:
+    """The bundled size, and the smallest and largest of the others."""
+    others = sorted({size.parameters for name, size in info.presets.items() if not name.startswith("tiny")})
+    own = info.presets["tiny"].parameters
+    ends = " to ".join(_count(size) for size in dict.fromkeys((others[0], others[-1]))) if others else ""
+    return ", ".join(filter(None, [f"tiny {_count(own)}" if own else "none of its own", ends]))
 
 
 def _sizes(info: catalog.Info) -> list[tuple[str, ...]]:
