@@ -15,8 +15,9 @@ CARD = Card(
     peer="NVlabs/edm for the denoiser (no code of eDiff-I is public)",
     licence="No weights of eDiff-I are published. The emoji world is Noto Color Emoji (OFL-1.1).",
     missing=(
+        "No weights come with the package yet; `bottega train edm_experts --preset tiny` makes them.",
         "Weights at the published size: there are none to load. The paper states totals (9.1 billion parameters); the "
-        "sizes of its U-Nets here are this room's reading of it.",
+        "sizes of its U-Nets here are this room's reading of it. T5's published vocabulary is not read either.",
     ),
     deviations=(
         "All experts learn side by side, each down its own branch of the tree; the paper trains one after another.",
