@@ -69,8 +69,10 @@ def class_number(names: Sequence[str], classes: int, text: str) -> int:
 def class_of_sample(names: Sequence[str], sample: HasCaption) -> int | None:
     """The class of a picture: the subgroup of its one emoji, else its caption; None where that is no class."""
     name = plain_words(sample.caption)
-    if isinstance(sample, Sample) and len(sample.things) == 1 and sample.things[0].id >= 0:
-        name = emoji_class(load_index()[sample.things[0].id])
+    if isinstance(sample, Sample) and len(sample.things) == 1:
+        only, emojis = sample.things[0], load_index()
+        if 0 <= only.id < len(emojis) and emojis[only.id].phrase == only.name:  # other worlds number other things
+            name = emoji_class(emojis[only.id])
     return list(names).index(name) if name in names else None
 
 

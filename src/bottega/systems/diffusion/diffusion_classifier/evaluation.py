@@ -73,6 +73,7 @@ def supervised(asked: Sequence[Emoji]) -> list[str]:
     return [EMOJI_CLASSES[label] for label in (seen @ weights).argmax(1).tolist()]
 
 
+@torch.inference_mode()
 def missing_legs(model: DiffusionClassifier, seed: int, limit: int, report: Report) -> dict[str, Measure]:
     """Whether an animal with all its legs is likelier than the same animal with one leg painted over.
 
@@ -108,6 +109,7 @@ def missing_legs(model: DiffusionClassifier, seed: int, limit: int, report: Repo
     }  # fmt: skip
 
 
+@torch.inference_mode()
 def counts(model: DiffusionClassifier, seed: int, limit: int, report: Report) -> dict[str, Measure]:
     """Whether the number in a caption ("three flashlights") is told from the other numbers; only for free prompts."""
     samples, world = [], EmojiWorld(scenes=1.0, seed=seed)
