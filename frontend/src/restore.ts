@@ -55,6 +55,7 @@ async function open(): Promise<void> {
   pictures(table, say);
 
   let running = "";
+  const heard = new Map<string, Job>(); // a quick job's news may come before the answer that names it
   const stop = byId("cancel", HTMLButtonElement);
   const results = byId("results", HTMLElement);
 
@@ -74,9 +75,12 @@ async function open(): Promise<void> {
     running = (await submit(order)).id;
     stop.disabled = false;
     results.prepend(waiting(running, task()));
+    const news = heard.get(running);
+    if (news) change(news);
   }
 
   function change(job: Job): void {
+    heard.set(job.id, job);
     const place = results.querySelector<HTMLElement>(`[data-job="${job.id}"]`);
     if (!place) return;
     const [picture, line] = [place.querySelector("img")!, place.querySelector<HTMLElement>(".work-line")!];

@@ -40,6 +40,7 @@ async function open(): Promise<void> {
   grid.append(...cards.map((each) => each.element));
   let waiting: Card[] = [];
   const running = new Map<string, Card>();
+  const heard = new Map<string, Job>(); // a quick job's news may come before the answer that names it
 
   function order(one: Card): Order {
     const settings: Order["settings"] = { [solver!.name]: one.solver, steps: Number(steps.value) };
@@ -57,6 +58,8 @@ async function open(): Promise<void> {
       try {
         one.job = (await submit(order(one))).id;
         running.set(one.job, one);
+        const news = heard.get(one.job);
+        if (news) queueMicrotask(() => change(news));
       } catch (fault) {
         waiting = [];
         say(words(fault));
@@ -75,11 +78,13 @@ async function open(): Promise<void> {
       each.element.dataset["state"] = "queued";
       each.job = "";
     }
+    heard.clear();
     waiting = [...cards];
     await next();
   }
 
   function change(job: Job): void {
+    heard.set(job.id, job);
     const one = cards.find((each) => each.job !== "" && each.job === job.id);
     if (!one) return;
     one.element.dataset["state"] = job.state;
