@@ -15,6 +15,7 @@ SYSTEM = System(
     request=ScoreMatchingRequest,
     infer=infer,
     tiny_request=ScoreMatchingRequest(size=128, points=50),
+    bundled="tiny",
     stages=STAGES,
     open_source=open_points,
     evaluate=evaluate,
