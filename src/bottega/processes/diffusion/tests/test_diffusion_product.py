@@ -10,6 +10,7 @@ The classes come from the package itself: a new path, prediction or solver is in
 and the test fails if it does not know how to make one.
 """
 
+import functools
 import inspect
 import math
 from collections.abc import Callable
@@ -69,7 +70,7 @@ NOISY, CLEAN, STEPS = 5.0, 0.2, 10
 U_STD, NULL_MEAN, COND_MEAN, SCALE = 0.6, 0.5, -0.4, 2.0
 W_MEANS, W_STDS, W_SHARES = (-1.2, 0.9), (0.5, 0.35), (0.3, 0.7)
 MEASURED, MEASURED_STD = 0.8, 0.5
-FEW, MANY = 16, 200
+FEW, MANY = 12, 120
 """States for each prediction: to follow one by one, and to take moments of."""
 
 
@@ -101,15 +102,9 @@ def made(kind: type, known: dict[type, list[Any]]) -> list[Any]:
     return [] if needed else [kind()]
 
 
-def learned_path() -> LearnedVp:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return LearnedVp(Schedule(features=8))
-
-
-PATHS: dict[type, list[Any]] = {DiscreteVp: [DiscreteVp.scaled_linear()], LearnedVp: [learned_path()]}
+PATHS: dict[type, list[Any]] = {DiscreteVp: [DiscreteVp.scaled_linear()], LearnedVp: [LearnedVp(Schedule(features=0))]}
 SOLVERS: dict[type, list[Any]] = {
-    AdaptiveOde: [AdaptiveOde(method=Dopri5(rtol=1e-2, atol=1e-2))],
+    AdaptiveOde: [AdaptiveOde(method=Dopri5(rtol=3e-2, atol=3e-2))],
     AnnealedLangevin: [AnnealedLangevin(step=0.03, steps_per_level=4, denoise=False)],
     Ddim: [Ddim(), Ddim(eta=1.0)],
     Deis: [Deis(), Deis(variable=DeisVariable.TIME), Deis(order=2, variable=DeisVariable.RHO)],
@@ -157,8 +152,10 @@ class Answer:
     mean: float
     variance: float
 
-    def flow(self, y: Tensor, here: float, there: float) -> Tensor:
-        """Where the ODE carries states y from one noise level to another."""
+    @functools.cache  # noqa: B019 - a few answers in one test file
+    def flow(self, count: int, here: float, there: float) -> Tensor:
+        """Where the ODE carries the states of `draw` from one noise level to another."""
+        y = self.draw(count, here)
         ratio = math.sqrt((self.variance + there**2) / (self.variance + here**2))
         u = self.mean + (y[:, 0] - self.mean) * ratio
         return torch.stack([u, w_quantile(w_share_below(y[:, 1], here), there)], dim=1)
@@ -170,6 +167,7 @@ class Answer:
         variances = self.variance + rho**2, power - mean**2 + rho**2
         return torch.tensor([self.mean, mean, *map(math.sqrt, variances)], dtype=torch.float64)
 
+    @functools.cache  # noqa: B019
     def draw(self, count: int, rho: float) -> Tensor:
         """States y under noise rho: the distribution's even quantiles, in u and w put together by chance."""
         places = (torch.arange(count, dtype=torch.float64) + 0.5) / count
@@ -323,16 +321,14 @@ def is_stochastic(solver: Any) -> bool:
 @pytest.mark.parametrize("solver", EVERY_SOLVER, ids=lambda solver: repr(solver)[:60])
 def test_every_combination_gives_the_exact_answer(path: Path, solver: Any, request: pytest.FixtureRequest):
     if (type(path), type(solver)) in WITHOUT_SLOPE:
-        request.applymarker(
-            pytest.mark.xfail(reason="this path gives no slope: it neither has a drift nor keeps autograd")
-        )
+        request.applymarker(pytest.mark.xfail(reason="this path gives no slope in time"))
     stochastic = is_stochastic(solver)
     each = MANY if stochastic else FEW
-    times = times_of(path, (6 if isinstance(solver, ROUGH) else 2 if stochastic else 1) * STEPS)
+    times = times_of(path, (2 if stochastic else 6 if isinstance(solver, ROUGH) else 1) * STEPS)
     if isinstance(solver, DdimInversion):
         times = times[::-1]
     end = times[-2 if isinstance(solver, AnnealedLangevin) else -1]  # its last level is the last but one time
-    here, there = (path.sigma(t) / path.alpha(t) for t in (times[0], end))
+    here, there = (CLEAN, NOISY) if isinstance(solver, DdimInversion) else (NOISY, path.sigma(end) / path.alpha(end))
     plain = Denoised(Exact(path, AtOnce()), path, AtOnce())
     cond = torch.full((each * len(EVERY_PREDICTION), 1), COND_MEAN, dtype=torch.float64)
     guidances = (
@@ -350,7 +346,9 @@ def test_every_combination_gives_the_exact_answer(path: Path, solver: Any, reque
             found, right = torch.cat([y.mean(0), y.std(0)]), answer.moments(there)
             assert (found - right).abs().max() < 0.15, f"{where}: moments {found.tolist()}, not {right.tolist()}"
             continue
-        errors = ((y - answer.flow(start, here, there)) / math.hypot(1.0, there)).square().mean(1).split(each)
+        errors = (
+            ((y - answer.flow(len(cond), here, round(there, 9))) / math.hypot(1.0, there)).square().mean(1).split(each)
+        )
         for prediction, error in zip(EVERY_PREDICTION, errors, strict=True):
             assert error.mean().sqrt() < 0.12, f"{where}, {prediction}: {error.mean().sqrt():.3f} from the exact flow"
 
@@ -371,5 +369,5 @@ def test_a_wrong_denoiser_is_noticed():
     cond = torch.full((FEW, 1), COND_MEAN, dtype=torch.float64)
     denoiser = free(SCALE + 0.5)(Denoised(Exact(path, X0()), path, X0()))
     y = Heun()(denoiser, path.alpha(times[0]) * start, times, path, cond=cond) / path.alpha(times[-1])
-    error = (y - GUIDED.flow(start, NOISY, CLEAN)).square().mean().sqrt()
+    error = (y - GUIDED.flow(FEW, NOISY, CLEAN)).square().mean().sqrt()
     assert error > 0.2
