@@ -22,6 +22,8 @@ from bottega.processes.diffusion.predictions import Denoiser, Epsilon, coefficie
 from bottega.processes.diffusion.weighting import Uniform, Weighting
 
 Counted = Callable[[int, int], None]
+BATCH = 128
+"""Most states in one call of a network."""
 
 
 @final
@@ -124,7 +126,6 @@ def label_errors(
     generator: torch.Generator,
     weighting: Weighting = Uniform(),  # noqa: B008 - frozen
     report: Counted = lambda done, total: None,
-    batch: int = 128,
 ) -> LabelErrors:
     """Compares labels by the error with which the noise of one sample is predicted under each.
 
@@ -137,7 +138,6 @@ def label_errors(
         generator: Source of the noise; times are even over the path, in the middle of equal parts.
         weighting: How much each time counts, on the squared error of the noise.
         report: Called with the network's calls so far and the number in all.
-        batch: States in one call.
     """
     labels, device = _count_rows(conditions), state.device
     draws = rounds[-1].draws
@@ -149,9 +149,9 @@ def label_errors(
     total = total_calls(labels, rounds)
     for plan in rounds:
         pairs = [(label, draw) for draw in range(seen, plan.draws) for label in alive]
-        for start in range(0, len(pairs), batch):
+        for start in range(0, len(pairs), BATCH):
             rows, columns = (
-                torch.tensor(part, device=device) for part in zip(*pairs[start : start + batch], strict=True)
+                torch.tensor(part, device=device) for part in zip(*pairs[start : start + BATCH], strict=True)
             )
             found = _errors(denoiser, state, select_rows(conditions, rows), times[columns], noise[columns], path)
             errors[rows.cpu(), columns.cpu()] = (weights[columns] * found).cpu()
