@@ -17,6 +17,7 @@ CARD = Card(
     licence="The authors' code and published checkpoints (ermongroup/ncsnv2) are under GPL-3.0; this code is written "
     "from the equations. The emoji world is Noto Color Emoji (OFL-1.1).",
     missing=(
+        "No weights come with the package yet; train it, or load published ones.",
         "Published checkpoints are lists with the optimizer's state; their state dict must be saved by itself first.",
     ),
     deviations=(
