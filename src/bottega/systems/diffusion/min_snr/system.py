@@ -29,6 +29,7 @@ SYSTEM = System(
     infer=infer,
     tiny_request=MinSnrRequest(steps=2),
     formats=FORMATS,
+    bundled="tiny",
     stages=STAGES,
     open_source=_source,
     evaluate=evaluate,
