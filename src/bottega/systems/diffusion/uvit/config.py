@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bottega.networks import AutoencoderKlConfig, ClipTextConfig, UVitTrunkConfig
+from bottega.processes.diffusion import Epsilon, V
 from bottega.room import Preset
 from bottega.worlds.emoji import EMOJI_CLASSES
 
@@ -86,6 +87,7 @@ class UVitConfig:
         time_mlp: Whether the time's token passes through an MLP of its own.
         autoencoder: Pictures to latents; None denoises pixels.
         text: The tower that gives texts their states; only with `TextCondition`.
+        prediction: What the network says about a noisy signal: its noise, as published, or its velocity.
     """
 
     trunk: UVitTrunkConfig
@@ -98,6 +100,7 @@ class UVitConfig:
     time_mlp: bool = False
     autoencoder: AutoencoderKlConfig | None = None
     text: ClipTextConfig | None = None
+    prediction: Epsilon | V = Epsilon()
 
     def __post_init__(self) -> None:
         if self.size < 1 or self.patch_size < 1 or self.size % self.patch_size:
@@ -178,6 +181,7 @@ def _tiny(*, long_skips: bool) -> UVitConfig:
         size=32,
         patch_size=4,
         condition=ClassCondition(classes=len(EMOJI_CLASSES), null=True, names=EMOJI_CLASSES),
+        prediction=V(),
     )
 
 

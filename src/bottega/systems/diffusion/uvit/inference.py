@@ -15,7 +15,6 @@ from bottega.processes.diffusion import (
     Denoiser,
     DiscreteVp,
     DpmSolverPp2m,
-    Epsilon,
     LogSnrGrid,
     Path,
     Prior,
@@ -166,7 +165,7 @@ def prior(model: UVitPipeline) -> Prior:
     return Prior(
         network=NoisePredictor(model.network),
         path=noise_path(config),
-        prediction=Epsilon(),
+        prediction=config.prediction,
         shape=(config.channels, config.size, config.size),
         to_pictures=model.to_pictures,
         from_pictures=model.to_signal,
@@ -196,7 +195,7 @@ def _class_ids(condition: ClassCondition, request: UVitRequest) -> list[int]:
     if named:
         return [number for number in named for _ in range(request.count)]
     streams = _generators(request.seed + 1, request.count)
-    return [int(torch.randint(condition.classes, (), generator=stream)) for stream in streams]
+    return [int(torch.randint(condition.classes, (), generator=stream, device="cpu")) for stream in streams]
 
 
 def _guidance(asked: float | None, conditions: Asked) -> float:

@@ -1,4 +1,4 @@
-"""What U-ViT is trained to do: predict the noise."""
+"""What U-ViT is trained to do: predict the noise, as published, or the velocity."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from bottega.processes.diffusion import (
     Epsilon,
     MinSnr,
     Path,
+    Uniform,
     UniformTimes,
     Vp,
     Weighting,
@@ -43,7 +44,7 @@ class NoisePredictor(nn.Module):
 
 def denoiser(network: UVit) -> Denoised:
     """The network as the `Denoiser` that solvers and guidance take."""
-    return Denoised(NoisePredictor(network), noise_path(network.config), Epsilon())
+    return Denoised(NoisePredictor(network), noise_path(network.config), network.config.prediction)
 
 
 def uvit_loss(
@@ -51,25 +52,29 @@ def uvit_loss(
     clean: Tensor,
     condition: Tensor | None,
     generator: torch.Generator,
-    weighting: Weighting = MinSnr(),  # noqa: B008 - frozen
+    weighting: Weighting | None = None,
 ) -> Tensor:
-    """The mean weighted squared error of the predicted noise, at even times.
+    """The mean weighted squared error of the prediction, at even times.
 
     Args:
         network: The noise predictor.
         clean: Pictures or latents `(batch, channels, size, size)`.
         condition: As the network takes it.
         generator: Source of times and noise.
-        weighting: How much each noise level counts; `Uniform()` is the published choice.
+        weighting: How much each noise level counts; `Uniform()` is the published choice. None takes Min-SNR for noise,
+            and `Uniform()` for velocity, so that high noise levels count in both.
 
     Source: arXiv:2209.12152, section 2.
     """
+    prediction = network.config.prediction
+    if weighting is None:
+        weighting = MinSnr() if isinstance(prediction, Epsilon) else Uniform()
     return diffusion_loss(
         NoisePredictor(network),
         clean,
         condition,
         path=noise_path(network.config),
-        prediction=Epsilon(),
+        prediction=prediction,
         weighting=weighting,
         times=UniformTimes(),
         generator=generator,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bottega.data import Crop, fit_picture
 from bottega.errors import RequestError
-from bottega.processes.diffusion import MinSnr, Weighting
+from bottega.processes.diffusion import Weighting
 from bottega.room import Stage
 from bottega.systems.diffusion.uvit.config import ClassCondition, NoCondition, TextCondition
 from bottega.systems.diffusion.uvit.inference import UVitRequest, ask, draw, to_pixels
@@ -61,7 +61,7 @@ class UVitRecipe:
         pipeline: Its network is trained; its autoencoder and text tower are used as they are.
         source: Pictures with words.
         leave_out: Share of samples whose class or text is left out; 0.1 to 0.15 were published.
-        weighting: How much each noise level counts.
+        weighting: How much each noise level counts; None as `uvit_loss` says.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class UVitRecipe:
         source: CaptionedPictures,
         *,
         leave_out: float = 0.1,
-        weighting: Weighting = MinSnr(),  # noqa: B008 - frozen
+        weighting: Weighting | None = None,
     ) -> None:
         self.pipeline, self.model, self.source = pipeline, pipeline.network, source
         self.leave_out, self.weighting = leave_out, weighting
@@ -146,7 +146,7 @@ STAGES = (
         name="denoise",
         recipe=uvit_recipe,
         settings=FitSettings(
-            steps=3000, batch_size=128, learning_rate=1e-3, warmup_steps=100, schedule=Cosine(final=0.02),
+            steps=2700, batch_size=112, learning_rate=1e-3, warmup_steps=100, schedule=Cosine(final=0.02),
             weight_decay=0.03, betas=(0.9, 0.99), precision=Precision.BF16, ema_decay=0.998, preview_every=500,
             compile=True, optimizer=Optimizer.MUON,
         ),

@@ -46,6 +46,7 @@ SYSTEM = System(
     infer=infer,
     tiny_request=UVitRequest(steps=2),
     formats=FORMATS,
+    bundled="tiny",
     stages=STAGES,
     open_source=_source,
     evaluate=evaluate,
