@@ -18,6 +18,7 @@ CARD = Card(
     licence="A student is a derivative of its teacher: the teacher's licence holds. The emoji world is Noto Color "
     "Emoji (OFL-1.1).",
     missing=(
+        "No weights come with the package yet; `bottega train distillation` makes a student of the tiny U-ViT.",
         "The published students of Stable Diffusion and SDXL: their U-Nets are not in the catalogue, so their weights "
         "cannot be loaded. A student always has its teacher's configuration.",
         "TLCM's adversarial loss, its low-rank adapters and its preference model: the reward here is any function of "
@@ -28,7 +29,10 @@ CARD = Card(
         "of it, so that any network can be told; the papers add the embedding to that of the time, inside one U-Net.",
         "Mean squared or pseudo-Huber distances in place of LPIPS, which needs weights that do not come with the "
         "package.",
-        "Trajectories of the data-free training go on from update to update, each update moving them by the one step "
+        "The tiny students learn from the teacher's own states at the end of each segment, for which it takes all its "
+        "steps to there; MLCM takes one step and trusts the student's average from there (`Ahead.STEP`, the default of "
+        "the method). This learns more from an update where the teacher is small.",
+        "Trajectories of the data-free training go on from update to update, each update moving them by the steps "
         "of the teacher that the loss needs anyway.",
     ),
 )
