@@ -18,7 +18,7 @@ from bottega.systems.diffusion.sdsb.model import Sdsb, parameters_of
 from bottega.systems.diffusion.sdsb.objective import bridge_loss
 from bottega.training import Constant, FitSettings, TrainState, adamw, descend
 
-EPOCHS = 10
+EPOCHS = 4
 """Epochs of a whole training; their length follows from its updates."""
 
 
@@ -173,7 +173,7 @@ STAGES = (
         name="bridge",
         recipe=sdsb_recipe,
         settings=FitSettings(
-            steps=2000, batch_size=64, learning_rate=1e-3, schedule=Constant(), weight_decay=0.0, ema_decay=0.99,
+            steps=900, batch_size=16, learning_rate=3e-3, schedule=Constant(), weight_decay=0.0, ema_decay=0.95,
             preview_every=500,
         ),
         finetune=True,

@@ -29,6 +29,7 @@ SYSTEM = System(
     infer=infer,
     tiny_request=SdsbRequest(points=20, count=1),
     formats=FORMATS,
+    bundled="tiny",
     stages=STAGES,
     open_source=_source,
     evaluate=evaluate,
