@@ -64,7 +64,7 @@ class Loader:
     def __init__(self, pipeline: EdmExperts, source: Pictures, size: int) -> None:
         self.pipeline, self.source, self.size = pipeline, source, size
         if pipeline.tokenizer is None:
-            texts = [source.sample(index).caption for index in range(min(4000, len(source)))]
+            texts = [source.sample(index).caption for index in range(min(1000, len(source)))]
             pipeline.tokenizer = BpeTokenizer.trained(texts, pipeline.config.t5.vocabulary - 1)
 
     def load(self, indices: Sequence[int], generator: torch.Generator) -> Captions:
