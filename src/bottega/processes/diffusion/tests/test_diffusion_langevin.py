@@ -121,6 +121,22 @@ def test_it_runs_on_every_path(path):
     assert 0.2 < plain_std < 0.4
 
 
+def test_another_path_is_the_same_chain_scaled():
+    """In y = x / alpha, with the same noise, VP's chain is the variance-exploding one, number by number."""
+    mixture, vp = GaussianMixture.isotropic([0.3, 0.7], [[0.5, 0.1], [-0.4, 0.2]], [0.2, 0.3]), Vp()
+    times = (0.8, 0.5, 0.2, 0.05)
+    sigmas = tuple(vp.sigma(t) / vp.alpha(t) for t in times)
+    edm = Edm(sigma_min=sigmas[-1], sigma_max=sigmas[0])
+    start = torch.randn(4, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for denoise in (True, False):
+        solver = AnnealedLangevin(step=0.3 * sigmas[-1] ** 2, steps_per_level=3, denoise=denoise)
+        scaled, plain = (
+            solver(mixture.denoiser(path), x, (*levels, 0.0), path, generator=torch.Generator().manual_seed(1))
+            for path, x, levels in ((vp, vp.alpha(times[0]) * start, times), (edm, start, sigmas))
+        )
+        torch.testing.assert_close(scaled, plain, rtol=1e-9, atol=1e-9)
+
+
 def test_it_takes_every_prediction_and_guidance():
     mixture, path = GaussianMixture.two_modes(), Edm(sigma_min=0.05, sigma_max=20.0)
     exact = mixture.denoiser(path)

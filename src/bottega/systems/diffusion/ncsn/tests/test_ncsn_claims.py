@@ -31,7 +31,7 @@ from bottega.systems.diffusion.ncsn.inference import ROW, Mode, NcsnRequest, Sid
 from bottega.systems.diffusion.ncsn.model import Ncsn
 from bottega.systems.diffusion.ncsn.objective import ncsn_loss
 from bottega.systems.diffusion.ncsn.recipe import NcsnRecipe
-from bottega.systems.diffusion.ncsn.sampling import from_pictures, prior, to_pictures
+from bottega.systems.diffusion.ncsn.sampling import Known, anneal, from_pictures, prior, to_pictures
 from bottega.training import FitSettings, fit
 from bottega.worlds import EmojiWorld
 
@@ -188,6 +188,23 @@ def test_completion_keeps_its_half(side, config, tmp_path):
     columns = slice(0, 4) if side is Side.LEFT else slice(4, 8) if side is Side.RIGHT else slice(None)
     assert np.abs(made[:, rows, columns].astype(int) - picture[rows, columns]).max() <= 1
     assert np.abs(made.astype(int) - picture).max() > 10
+
+
+def test_what_is_completed_follows_what_is_known():
+    """Two numbers of correlation 0.9 whose first is known to be 2: the second must come near 1.8, not 0."""
+    covariance = torch.tensor([[[1.0, 0.9], [0.9, 1.0]]], dtype=torch.float64)
+    pair = GaussianMixture(
+        weights=torch.ones(1, dtype=torch.float64), means=torch.zeros(1, 2).double(), covariances=covariance
+    )
+    path, generator = Edm(sigma_min=0.05, sigma_max=10.0), torch.Generator().manual_seed(0)
+    known = Known(pictures=torch.full((400, 2), 2.0, dtype=torch.float64), mask=torch.tensor([True, False]))
+    made = anneal(
+        pair.denoiser(path), torch.zeros(400, 2, dtype=torch.float64), geometric_levels(10.0, 0.05, 20),
+        AnnealedLangevin(step=0.2 * 0.05**2, steps_per_level=20), known=known,
+        draw=lambda: torch.randn(400, 2, generator=generator, dtype=torch.float64),
+    )  # fmt: skip
+    assert (made[:, 0] == 2.0).all()
+    assert float(made[:, 1].mean()) == pytest.approx(1.8, abs=0.2)
 
 
 def test_plain_dynamics_take_as_many_steps_at_the_last_level():
