@@ -8,7 +8,7 @@ import sys
 from benchmarks.measure import RESULTS, keep
 
 ALL = ("cold_start", "sampler_overhead", "network_step", "training_rate", "dit_step", "dit_training")
-BY_NAME_ONLY = ("long_skips",)
+BY_NAME_ONLY = ("long_skips", "masked_training")
 """Minutes long: an experiment rather than a measurement of speed."""
 
 
