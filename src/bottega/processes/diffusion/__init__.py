@@ -82,7 +82,7 @@ from bottega.processes.diffusion.noise_levels import (
 from bottega.processes.diffusion.objective import corrupt, denoising_loss, diffusion_loss, noise_like
 from bottega.processes.diffusion.ode import AdaptiveOde, Dopri5, Solution, decode, encode, flow_start
 from bottega.processes.diffusion.operators import BlockAverage, Blur, Fourier, Grey, LinearOperator, Mask, Matrix
-from bottega.processes.diffusion.parallel import ParaDigms, Parallel, Picard
+from bottega.processes.diffusion.parallel import ParaDigms, Parallel
 from bottega.processes.diffusion.pareto import gradient_cosines, gradient_gram, min_norm_weights
 from bottega.processes.diffusion.paths import CosineVp, DiscreteVp, Edm, Path, RectifiedFlow, VariancePreserving, Vp
 from bottega.processes.diffusion.power_cosine import PowerCosine
@@ -252,7 +252,6 @@ __all__ = [
     "ParaDigms",
     "Parallel",
     "Path",
-    "Picard",
     "PlainBound",
     "Plms",
     "Pndm",

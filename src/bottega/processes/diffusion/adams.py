@@ -125,7 +125,7 @@ class Deis(Solver):
         past: list[Level] = []
         pairs = falling(times, path)
         for left, (t, s) in zip(reversed(range(len(pairs))), pairs, strict=True):
-            past = [t, *past][: self.order] if t.alpha > 0.0 else [t]
+            past = [t, *(level for level in past if level.alpha > 0.0)][: self.order]
             limit = left + 1 if self.lower_order_final and len(pairs) < FEW_STEPS else self.order
             known = past[:limit] if s.sigma > 0.0 else [t]
             steps.append(StagedStep(((t.t, self._mix(known, s, path)),)))

@@ -85,7 +85,7 @@ class DpmMultistep(Solver):
         past: list[Level] = []
         pairs = falling(times, path)
         for left, (t, s) in zip(reversed(range(len(pairs))), pairs, strict=True):
-            past = [t, *past][:3] if t.alpha > 0.0 else [t]
+            past = [t, *(level for level in past if level.alpha > 0.0)][:3]
             limit = left + 1 if self.lower_order_final and len(pairs) < FEW_STEPS else self.order
             order = min(self.order, limit, len(past)) if s.sigma > 0.0 else 1
             steps.append(StagedStep(((t.t, self._mix(past[:order], s)),)))

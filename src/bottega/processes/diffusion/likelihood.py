@@ -124,12 +124,13 @@ def log_likelihood(
     """
     start, shape, count = flow_start(path), x.shape, len(x)
     probes = trace.probes(x, generator)
+    squares = probes.square().flatten(2).sum((0, 2)).double()  # v^T v: where J is near I the parts must cancel
 
     def field(t: float, y: Tensor) -> Tensor:
         a, b = rates(path, t).flow
         state = y[:, :-1].reshape(shape)
         x0, spread = _with_trace(lambda part: denoiser(part.to(x.dtype), t, cond), state, probes)
-        change = torch.cat([x0.flatten(1) * b + y[:, :-1] * a, (spread * b + a * x[0].numel())[:, None]], dim=1)
+        change = torch.cat([x0.flatten(1) * b + y[:, :-1] * a, (spread * b + squares * a)[:, None]], dim=1)
         return change.to(y.dtype)
 
     y = torch.cat([x.flatten(1).double(), torch.zeros(count, 1, dtype=torch.float64, device=x.device)], dim=1)

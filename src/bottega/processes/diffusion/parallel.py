@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any, NamedTuple, final
 
 import torch
@@ -23,15 +22,6 @@ from bottega.processes.diffusion.solvers import Ddim, HeunStep, LinearStep, Solv
 from bottega.processes.diffusion.staged import Mix, Pair, StagedStep
 
 Stages = tuple[tuple[float, Mix], ...]
-
-
-class Picard(Enum):
-    """What a Picard iteration carries along the window exactly; the rest comes from the iteration before."""
-
-    DRIFT = "drift"
-    """The state: x_j = x_0 + sum of the changes that earlier steps make to their old states. The paper's."""
-    LINEAR = "linear"
-    """The step's linear part too: only the denoised samples are of the iteration before. Fewer passes."""
 
 
 class Parallel(NamedTuple):
@@ -54,7 +44,8 @@ class Parallel(NamedTuple):
 class ParaDigms:
     """Parallel sampling with any solver whose steps use nothing of earlier steps. Called like a `Solver`.
 
-    The result is the solver's own: exact at tolerance 0, after at most as many passes as the solver takes.
+    An iteration is x_j = x_0 + sum of the changes that earlier steps make to their old states. The result is the
+    solver's own: exact at tolerance 0, after at most as many passes as the solver takes.
 
     Args:
         solver: Whose trajectory it is: `Ddim`, `Ddpm` (noise is drawn up front), `Heun`, `DpmSinglestep`, ...
@@ -62,7 +53,6 @@ class ParaDigms:
         tolerance: Largest change of a state in a pass, root mean square over a sample, with which it counts as found,
             in units of sqrt(alpha^2 + sigma^2). (The paper's unit is the noise that DDPM adds in a step, which shrinks
             with the number of steps and vanishes in the last.)
-        picard: The iteration.
 
     Source: arXiv:2305.16317 algorithm 1.
     """
@@ -70,7 +60,6 @@ class ParaDigms:
     solver: Solver = field(default_factory=Ddim)
     window: int = 16
     tolerance: float = 1e-3
-    picard: Picard = Picard.LINEAR
 
     def __post_init__(self) -> None:
         if self.window < 1:
@@ -122,7 +111,6 @@ class ParaDigms:
         plan = [stages_of(step) for step in self.solver.plan(times, path)]
         noises = [[noise_like(start, generator) for _, mix in stages if mix.noises] for stages in plan]
         batch = _Batch(denoiser, x.dtype, cond)
-        gains = [_gain(stages) if self.picard is Picard.LINEAR else 1.0 for stages in plan]
         sizes = [math.hypot(path.alpha(t), path.sigma(t)) for t in times[1:]]
         begin, total = 0, len(plan)
         states = [start] * (min(self.window, total) + 1)
@@ -131,7 +119,7 @@ class ParaDigms:
             ends, x0s = batch.ends(states[:-1], [plan[i] for i in rows], [noises[i] for i in rows])
             found, changes = [states[0]], []
             for i, old, following, end in zip(rows, states, states[1:], ends, strict=False):
-                found.append(end if i == begin else torch.add(end, found[-1] - old, alpha=gains[i]))
+                found.append(end if i == begin else found[-1] + (end - old))
                 changes.append((found[-1] - following).flatten(1).square().mean(1).sqrt().max() / sizes[i])
             stride = 1 + _leading(torch.stack(changes[:-1]) <= self.tolerance if changes[1:] else None)
             begin += stride
@@ -186,14 +174,6 @@ def stages_of(step: Step) -> Stages:
             return stages
     allowed = "one whose steps use nothing of earlier steps and have no churn"
     raise RequestError.of("the solver's step", type(step).__name__, allowed, "use Ddim, Ddpm, Heun or DpmSinglestep")
-
-
-def _gain(stages: Stages) -> float:
-    """The step's derivative by its state while all denoised samples stay as they are."""
-    gains = [1.0]
-    for _, mix in stages:
-        gains.insert(0, sum(a * gain for a, gain in zip(mix.states, gains, strict=False)))
-    return gains[0]
 
 
 def _leading(small: Tensor | None) -> int:

@@ -33,7 +33,6 @@ from bottega.processes.diffusion import (
     LinspaceGrid,
     Nodes,
     ParaDigms,
-    Picard,
     Plms,
     Pndm,
     StagedStep,
@@ -286,6 +285,6 @@ def test_paradigms_equals_the_peer_s_parallel_steps(path_name: str):
         asked.append(x)
         return network(x, t)
 
-    solver = ParaDigms(solver=Ddim(), window=window, tolerance=0.0, picard=Picard.DRIFT)
+    solver = ParaDigms(solver=Ddim(), window=window, tolerance=0.0)
     solver(Denoised(spy, path, Epsilon()), x, times, path)
     assert_equal_states(list(asked[3].split(2))[: window - 2], states[3:])

@@ -27,8 +27,7 @@ CARD = Card(
     ),
     deviations=(
         "Steps are counted in calls of the network, so that solvers of two or three calls a step are compared fairly.",
-        "ParaDiGMS measures a state's change against the state's own size, not against DDPM's noise, and by default "
-        "carries the linear part of each step exactly, which takes fewer passes than the paper's sum of drifts.",
+        "ParaDiGMS measures a state's change against the state's own size, not against the noise that DDPM adds.",
         "UniPC and the multistep solvers take a step that ends in clean data at first order.",
     ),
 )  # fmt: skip
