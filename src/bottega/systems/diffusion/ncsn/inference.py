@@ -152,9 +152,10 @@ def draw(
     if turns:
         noise = between(noise, separate(_streams(request.seed + 1, request.count), source.shape), ROW)
         x = x.repeat_interleave(ROW, dim=0)
+    like = source.like
     return anneal(
-        lambda state, sigma, condition: denoiser(state, told.get(float(sigma), sigma), condition),
-        x.to(source.like), sigmas, solver, lambda: noise().to(source.like), known=known, report=report,
+        lambda state, sigma, condition: denoiser(state.to(like.dtype), told.get(float(sigma), sigma), condition),
+        x.to(like.device), sigmas, solver, lambda: noise().to(like.device), known=known, report=report,
     )  # fmt: skip
 
 
@@ -186,11 +187,11 @@ def to_pixels(pictures: Tensor) -> np.ndarray:
 def _known(model: Ncsn, request: NcsnRequest) -> Known:
     if not request.inputs:
         raise RequestError("inpaint needs a picture to complete; give a file")
-    size, like = model.config.size, prior(model).like
+    size, device = model.config.size, prior(model).like.device
     squares = [fit_picture(read_picture(path), size, how=Crop()) for path in request.inputs]
     pictures = torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2) / 127.5 - 1.0
-    states = from_pictures(pictures, model.config.channels).repeat_interleave(request.count, dim=0).to(like)
-    across = torch.arange(size, device=like.device) < size // 2
+    states = from_pictures(pictures, model.config.channels).repeat_interleave(request.count, dim=0).to(device)
+    across = torch.arange(size, device=device) < size // 2
     mask = across if request.keep in (Side.LEFT, Side.TOP) else across.flip(0)
     return Known(pictures=states, mask=mask[:, None] if request.keep in (Side.TOP, Side.BOTTOM) else mask)
 

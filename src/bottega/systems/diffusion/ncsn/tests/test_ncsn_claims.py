@@ -152,6 +152,15 @@ def test_items_depend_on_seed_and_place_alone():
     assert not torch.allclose(draw(model, NcsnRequest(count=2, seed=4)), four[:2])
 
 
+def test_half_precision_ends_at_the_network():
+    """States stay in float32; only the network computes in bfloat16."""
+    whole, half = build(V2), build(V2).to(torch.bfloat16)
+    request = NcsnRequest(levels=3, steps_per_level=1)
+    drawn = draw(half, request)
+    assert drawn.dtype == torch.float32
+    assert float((drawn - draw(whole, request)).abs().mean()) < 0.05 * float(drawn.abs().mean())
+
+
 def test_the_rooms_loop_is_the_cores_solver():
     """With the same noise: a batch of one, whose stream also gave the start."""
     model = build(V2)
