@@ -152,6 +152,7 @@ def test_items_depend_on_seed_and_place_alone():
     assert not torch.allclose(draw(model, NcsnRequest(count=2, seed=4)), four[:2])
 
 
+@torch.no_grad()
 def test_half_precision_ends_at_the_network():
     """States stay in float32; only the network computes in bfloat16."""
     whole, half = build(V2), build(V2).to(torch.bfloat16)
