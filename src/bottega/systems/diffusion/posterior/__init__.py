@@ -17,7 +17,8 @@ CARD = Card(
     licence="The published code is under Apache-2.0 and comes without weights. The bundled weights were trained on "
     "procedural phantoms and on Noto Color Emoji (OFL-1.1).",
     missing=(
-        "No weights come with the package yet: `bottega train posterior` makes them.",
+        "No weights come with the package yet. Strokes, inpainting, colourisation, super-resolution and deblurring "
+        "need none but the prior's; groups, words, CT and MRI need the size tiny: `bottega train posterior`.",
         "The published NCSN++ priors have no published weights, so no format reads any; the sizes are built and can be "
         "trained.",
         "Metal-artefact removal, the third task of the medical paper.",

@@ -91,16 +91,20 @@ class PosteriorConfig:
 
     Args:
         prior: Catalogue id of the diffusion model that pictures are drawn with.
-        scans: The prior over scans.
+        scans: The prior over scans; None leaves out computed tomography and magnetic resonance.
         rival: Projections of the measurement that the supervised rival is trained for; it is a U-Net of the size of
             the scans' and maps a filtered back-projection to the scan. 0 has no rival.
         reader: The reader of pictures; None leaves out guidance by a classifier and by words.
     """
 
     prior: str = "uvit"
-    scans: ScanConfig
+    scans: ScanConfig | None = None
     rival: int = 0
     reader: ReaderConfig | None = None
+
+    def __post_init__(self) -> None:
+        if self.rival and self.scans is None:
+            raise ValueError("the rival is a rival of the prior over scans; leave it out or give scans")
 
 
 def _paper(size: int, multipliers: tuple[int, ...], attends: int, sigma_max: float, **sizes: int) -> PosteriorConfig:
@@ -136,6 +140,11 @@ PRESETS = {
         config=_paper(240, (1, 1, 2, 2, 2), 30, 128.0),
         parameters=2_676_037,
         source="score_inverse_problems, configs/ve/brats_ncsnpp_continuous.py: undersampled MRI, 240 px",
+    ),
+    "pictures": Preset(
+        config=PosteriorConfig(),
+        parameters=0,
+        source="nothing of its own: strokes, inpainting, colourisation, super-resolution and deblurring by the prior",
     ),
     "tiny": Preset(config=TINY, parameters=606_425, source="for phantoms and emoji at 32 pixels"),
 }

@@ -25,6 +25,7 @@ from bottega.systems.diffusion.posterior.inference import (
     degraded,
     grey,
     group_score,
+    roughly,
     scanned,
     word_score,
 )
@@ -50,7 +51,7 @@ def evaluate(model: Posterior, seed: int, limit: int, report: Report) -> dict[st
     """Figures of every task that the size can do.
 
     Args:
-        model: The room's model; without a prior over pictures only scans are measured.
+        model: The room's model; what it has no prior or reader for is not measured.
         seed: Picks the noise and the emoji.
         limit: Most items for each figure.
         report: Called after every figure.
@@ -62,8 +63,9 @@ def figures(bench: Bench, report: Report) -> dict[str, Measure]:
     """Every figure of a bench."""
     model = bench.model
     jobs: list[Callable[[], dict[str, Measure]]] = []
-    jobs += [lambda count=count: bench.tomography(count) for count in PROJECTIONS]
-    jobs += [lambda count=count: bench.resonance(count) for count in LINES]
+    if model.scans is not None:
+        jobs += [lambda count=count: bench.tomography(count) for count in PROJECTIONS]
+        jobs += [lambda count=count: bench.resonance(count) for count in LINES]
     if "prior" in model.parts:
         jobs += [lambda task=task: bench.restoration(task) for task in bench.operators()]
         jobs.append(bench.strokes)
@@ -107,7 +109,7 @@ class Bench:
     def resonance(self, lines: int) -> dict[str, Measure]:
         """Undersampled MRI; beside zero-filling."""
         known = scanned(self.model, self._density(), Task.MRI, lines, self._generator())
-        return self._scan_figures(known, f"MRI, {lines} of {self.model.scans.config.size} rows")
+        return self._scan_figures(known, f"MRI, {lines} of {self.model.scan().config.size} rows")
 
     def operators(self) -> dict[str, LinearOperator]:
         """What is restored in pictures."""
@@ -134,7 +136,7 @@ class Bench:
     def strokes(self) -> dict[str, Measure]:
         """SDEdit from 8 x 8 colours at several strengths: distance to the guide, and to the set of real emoji."""
         prior, tiles = self.model.pictures, self._tiles()[0]
-        rough = F.interpolate(F.avg_pool2d(tiles, prior.size // 8), size=tiles.shape[-2:], mode="nearest")
+        rough = roughly(tiles)
         features = PixelFeatures()
         real = features.features(self._tiles(offset=1)[0])
 
@@ -186,7 +188,7 @@ class Bench:
         return Measure(value=shares[0], control=shares[1], baseline=shares[2], unit="%", samples=self.count)
 
     def _scan_figures(self, known: Known, name: str) -> dict[str, Measure]:
-        prior = self.model.scans.prior()
+        prior = self.model.scan().prior()
         states = self._drawing(prior).restore(known.operator, known.measured, known.noise_std, Method.PROJECT)
         return _compared(prior.to_pictures(states), known, name)
 
@@ -194,7 +196,7 @@ class Bench:
         return Drawing(prior=prior, solver=SolverName.ANCESTRAL.solver(), steps=self.steps, seed=self.seed)
 
     def _density(self) -> Tensor:
-        world = PhantomsWorld(split="heldout", size=self.model.scans.config.size, seed=self.seed)
+        world = PhantomsWorld(split="heldout", size=self.model.scan().config.size, seed=self.seed)
         return torch.from_numpy(np.stack([phantom.density for phantom in world.batch(range(self.count))]))[:, None]
 
     def _tiles(self, offset: int = 0) -> tuple[Tensor, list[Emoji]]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bottega.data import Crop, fit_picture, read_picture
 from bottega.errors import RequestError
-from bottega.metrics import psnr
+from bottega.metrics import pictures_to_tensor, psnr
 from bottega.processes.diffusion import BlockAverage, Blur, Fourier, Grey, LinearOperator, Mask, Radon, Reimposed
 from bottega.results import PicturesResult
 from bottega.room import PictureFile, Progress, Report
@@ -27,7 +27,7 @@ from bottega.systems.diffusion.posterior.sampling import (
     measured_states,
     told_by,
 )
-from bottega.worlds import PhantomsWorld
+from bottega.worlds import EmojiWorld, PhantomsWorld
 from bottega.worlds.emoji import class_number
 
 
@@ -74,11 +74,11 @@ class PosteriorRequest:
     """What is known, and how to draw what is not."""
 
     inputs: tuple[str, ...] = ()
-    """Files of pictures; for classifier the group, for words the words of one name. None for ct and mri: phantoms."""
-    task: Task = Task.CT
+    """Files of pictures, or none for an emoji or a phantom; for classifier groups, for words the words of one name."""
+    task: Task = Task.SUPER_RESOLUTION
     """What is known about the picture."""
     mask: PictureFile | None = None
-    """A picture file for inpaint and stroke: white where the picture may change, black where it is kept."""
+    """For inpaint and stroke, white where the picture may change, black where it is kept. Inpaint: else the middle."""
     strength: float | None = None
     """Classifier, words: power of the likelihood, 0 to 50, 3 if left out. Stroke: share of noise, above 0 to 1, 0.5."""
     method: Method = Method.PROJECT
@@ -101,15 +101,11 @@ class PosteriorRequest:
     """The same seed makes the same bits, 0 to 2**31 - 1."""
 
     def __post_init__(self) -> None:
-        if not self.inputs and self.task not in SCANS:
-            needed = (
-                "the group" if self.task is Task.CLASSIFIER else "words" if self.task is Task.WORDS else "a picture"
-            )
+        if not self.inputs and self.task in NAMED:
+            needed = "a group" if self.task is Task.CLASSIFIER else "words"
             raise RequestError(f"task {self.task.value} needs {needed}, but no input was given")
         if self.mask is not None and self.task not in (Task.INPAINT, Task.STROKE):
             raise RequestError(f"task {self.task.value} takes no mask; leave it out")
-        if self.mask is None and self.task is Task.INPAINT:
-            raise RequestError("task inpaint needs a mask: a picture, white where pixels are to be drawn")
         highest, lowest = (1.0, 1e-6) if self.task is Task.STROKE else (50.0, 0.0)
         if self.strength is not None and not lowest <= self.strength <= highest:
             raise RequestError.of("strength", self.strength, f"between 0 and {highest:g} for task {self.task.value}")
@@ -191,7 +187,8 @@ def _painted(model: Posterior, request: PosteriorRequest, report: Report) -> Pic
         if not draws_pixels(prior):
             raise RequestError("a mask for strokes needs a prior that draws pixels, such as uvit; leave it out")
         known = 1 - _mask(request.mask, prior.size)
-    guide = prior.from_pictures(_pictures(request, prior.size).to(prior.like))
+    strokes = _pictures(request, prior.size)
+    guide = prior.from_pictures((strokes if request.inputs else roughly(strokes)).to(prior.like))
     states = _drawing(model, request, report).edit(guide, strength, known=known)
     return _result(prior.to_pictures(states), None, request, {"strength": strength})
 
@@ -200,7 +197,7 @@ def _restored(model: Posterior, request: PosteriorRequest, report: Report) -> Pi
     """Pictures or scans from measurements."""
     scanning = request.task in SCANS
     known = scan_known(model, request) if scanning else picture_known(model.pictures.size, request)
-    prior = model.scans.prior() if scanning else model.pictures
+    prior = model.scan().prior() if scanning else model.pictures
     drawing = _drawing(model, request, report)
     if draws_pixels(prior) or scanning:
         states = restored(drawing, known, request)
@@ -236,7 +233,7 @@ def restored(drawing: Drawing, known: Known, request: PosteriorRequest) -> Tenso
 
 def scan_known(model: Posterior, request: PosteriorRequest) -> Known:
     """A noisy scan of held-out phantoms, or of the user's pictures."""
-    size = model.scans.config.size
+    size = model.scan().config.size
     if request.inputs:
         density = ((_pictures(request, size).mean(1, keepdim=True) + 1) / 2).contiguous()
     else:
@@ -248,7 +245,7 @@ def scan_known(model: Posterior, request: PosteriorRequest) -> Known:
 
 def scanned(model: Posterior, density: Tensor, task: Task, measured: int, generator: torch.Generator) -> Known:
     """A noisy scan of densities `(b, 1, size, size)`."""
-    scans, size = model.scans, model.scans.config.size
+    scans, size = model.scan(), model.scan().config.size
     if task is Task.CT:
         operator: Radon | Fourier = Radon.even(size, measured)
         lines = operator.forward(density)
@@ -280,7 +277,7 @@ def picture_known(size: int, request: PosteriorRequest) -> Known:
     pictures = _pictures(request, size)
     match request.task:
         case Task.INPAINT:
-            operator: LinearOperator = Mask(1 - _mask(str(request.mask), size))
+            operator: LinearOperator = Mask(1 - _mask(request.mask, size))
         case Task.COLOURISE:
             operator = Grey()
         case Task.SUPER_RESOLUTION:
@@ -359,7 +356,7 @@ def to_pixels(pictures: Tensor) -> np.ndarray:
 
 
 def _drawing(model: Posterior, request: PosteriorRequest, report: Report) -> Drawing:
-    prior = model.scans.prior() if request.task in SCANS else model.pictures
+    prior = model.scan().prior() if request.task in SCANS else model.pictures
 
     def after_step(step: int, total: int, x: Tensor, x0: Tensor) -> None:
         show: Callable[[], np.ndarray] = lambda: to_pixels(prior.to_pictures(x0[:1].to(prior.like)))[0]  # noqa: E731
@@ -372,18 +369,34 @@ def _drawing(model: Posterior, request: PosteriorRequest, report: Report) -> Dra
 
 def _pictures(request: PosteriorRequest, size: int) -> Tensor:
     """The user's pictures, each as often as asked for, `(b, 3, size, size)` in [-1, 1]."""
+    if not request.inputs:
+        return _emoji(size, request.seed).repeat_interleave(request.count, dim=0)
     side = size
     if request.degraded and request.task is Task.SUPER_RESOLUTION:
         side = size // request.factor
     squares = np.stack([fit_picture(read_picture(path), side, how=Crop()) for path in request.inputs])
-    pictures = torch.from_numpy(squares).permute(0, 3, 1, 2).float() / 127.5 - 1
+    pictures = pictures_to_tensor(squares)
     if side != size:
         pictures = pictures.repeat_interleave(request.factor, -1).repeat_interleave(request.factor, -2)
     return pictures.repeat_interleave(request.count, dim=0)
 
 
-def _mask(path: str, size: int) -> Tensor:
-    """1 where a mask is white, `(1, size, size)`."""
+def _emoji(size: int, seed: int) -> Tensor:
+    """One of the world's emoji, `(1, 3, size, size)` in [-1, 1]."""
+    return pictures_to_tensor(EmojiWorld(size=size, scenes=0.0).sample(seed).picture[None].copy())
+
+
+def roughly(pictures: Tensor) -> Tensor:
+    """Pictures `(b, 3, size, size)` in 8 x 8 colours: what quick strokes would show of them."""
+    return F.interpolate(F.adaptive_avg_pool2d(pictures, 8), size=pictures.shape[-2:], mode="nearest")
+
+
+def _mask(path: str | None, size: int) -> Tensor:
+    """1 where a mask is white, `(1, size, size)`; in the middle where there is none."""
+    if path is None:
+        middle = torch.zeros(1, size, size)
+        middle[:, size // 4 : 3 * size // 4, size // 4 : 3 * size // 4] = 1
+        return middle
     square = fit_picture(read_picture(path), size, how=Crop())
     return (torch.from_numpy(square).float().mean(2) > 127.5).float()[None]
 

@@ -186,8 +186,8 @@ class Posterior(nn.Module):
     def __init__(self, config: PosteriorConfig) -> None:
         super().__init__()
         self.config = config
-        self.scans = ScanPrior(config.scans)
-        self.rival = Rival(config.scans, config.rival) if config.rival else None
+        self.scans = None if config.scans is None else ScanPrior(config.scans)
+        self.rival = Rival(config.scans, config.rival) if config.scans is not None and config.rival else None
         self.reader = None if config.reader is None else Reader(config.reader)
         self.parts: dict[str, Prior] = {}  # not part of the state dict
 
@@ -206,6 +206,16 @@ class Posterior(nn.Module):
             raise WeightsError(f"no prior over pictures is connected; load one, such as {self.config.prior}")
         return self.parts["prior"]
 
+    def scan(self) -> ScanPrior:
+        """The prior over scans.
+
+        Raises:
+            WeightsError: This size has none.
+        """
+        if self.scans is None:
+            raise WeightsError("this size has no prior over scans; load tiny for the tasks ct and mri, or train it")
+        return self.scans
+
     def read(self) -> Reader:
         """The reader.
 
@@ -213,5 +223,7 @@ class Posterior(nn.Module):
             WeightsError: This size has none.
         """
         if self.reader is None:
-            raise WeightsError("this size has no reader of pictures; use tiny for the tasks classifier and words")
+            raise WeightsError(
+                "this size has no reader of pictures; load tiny for the tasks classifier and words, or train it"
+            )
         return self.reader

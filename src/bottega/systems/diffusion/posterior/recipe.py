@@ -187,7 +187,7 @@ def emoji_of(sample: Study | Sample, size: int) -> Sample:
 
 def scan_recipe(model: nn.Module, source: Source) -> ScanRecipe:
     """The recipe of the prior over scans."""
-    scans = room_of(model).scans
+    scans = room_of(model).scan()
     return ScanRecipe(scans, source, scans.config.size, lambda density, generator: scan_loss(scans, density, generator))
 
 

@@ -221,20 +221,30 @@ def test_every_task_runs_and_repeats(room, photo, hole, latent):
     room.connect({"prior": picture_prior()})
 
 
+def test_pictures_need_nothing_but_a_prior():
+    """The size without weights: every task on pictures runs, also without files."""
+    model = Posterior(PosteriorConfig())
+    model.connect({"prior": picture_prior()})
+    assert not list(model.parameters())
+    for task in (Task.STROKE, Task.INPAINT, Task.COLOURISE, Task.SUPER_RESOLUTION, Task.DEBLUR):
+        result = infer(model, PosteriorRequest(task=task, steps=3, count=2, compare=True), silent)
+        assert len(result.pictures) == (2 if task is Task.STROKE else 6)
+    with pytest.raises(ValueError, match="rival"):
+        PosteriorConfig(rival=12)
+
+
 def test_files_are_those_that_are_read(photo, hole):
     assert files(PosteriorRequest(task=Task.INPAINT, inputs=(photo,), mask=hole)) == (photo, hole)
     assert files(PosteriorRequest(task=Task.WORDS, inputs=("red",))) == ()
-    assert files(PosteriorRequest()) == ()
+    assert files(PosteriorRequest(task=Task.CT)) == ()
 
 
 def test_users_are_told_what_is_missing(room, photo, hole):
-    for task in set(Task) - {Task.CT, Task.MRI}:
+    for task in (Task.CLASSIFIER, Task.WORDS):
         with pytest.raises(RequestError, match="needs"):
             PosteriorRequest(task=task)
     with pytest.raises(RequestError, match="takes no mask"):
         PosteriorRequest(task=Task.CT, mask=hole)
-    with pytest.raises(RequestError, match="needs a mask"):
-        PosteriorRequest(task=Task.INPAINT, inputs=(photo,))
     with pytest.raises(RequestError, match="strength"):
         PosteriorRequest(task=Task.STROKE, inputs=(photo,), strength=2.0)
     with pytest.raises(RequestError, match="divisor of 32"):
@@ -243,7 +253,12 @@ def test_users_are_told_what_is_missing(room, photo, hole):
         infer(room, PosteriorRequest(task=Task.MRI, measured=33), silent)
     with pytest.raises(RequestError, match="food & drink"):
         infer(room, PosteriorRequest(task=Task.CLASSIFIER, inputs=("food and drinks",)), silent)
-    alone = Posterior(TINY)
+    alone = Posterior(PosteriorConfig())
+    for missing in (PosteriorRequest(task=Task.CT), PosteriorRequest(task=Task.CLASSIFIER, inputs=("flags",))):
+        alone.connect({"prior": picture_prior()})
+        with pytest.raises(WeightsError, match="load tiny"):
+            infer(alone, missing, silent)
+    alone.connect({})
     with pytest.raises(WeightsError, match="uvit"):
         infer(alone, PosteriorRequest(task=Task.STROKE, inputs=(photo,)), silent)
 
