@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from bottega.errors import RequestError
 from bottega.metrics import PixelFeatures, kernel_distance
 from bottega.processes.diffusion import Prior
 from bottega.room import Measure, Progress, Report
@@ -22,6 +23,7 @@ from bottega.systems.diffusion.fast_sampling.sampling import (
     times_of,
 )
 from bottega.worlds import EmojiWorld
+from bottega.worlds.emoji import EMOJI_CLASSES, class_of_sample
 
 CALLS = (5, 10, 20)
 LONG, WINDOW, TOLERANCE = 50, 16, 0.01
@@ -101,11 +103,17 @@ def _parallel(task: Task, seed: int, report: Report) -> dict[str, Measure]:
 
 
 def _inputs(prior: Prior, count: int, seed: int) -> list[str]:
-    """Inputs for as many emoji; none where the model takes none."""
+    """Names of as many emoji, or their classes where the model takes those; none where it takes nothing."""
     if prior.condition is None:
         return []
     world = EmojiWorld(split="train", scenes=0.0, seed=seed)
-    return [prior.input_of(world.sample(index)) for index in range(count)]
+    samples = [world.sample(index) for index in range(count)]
+    names = [prior.input_of(sample) for sample in samples]
+    try:
+        prior.condition(names)
+    except RequestError:
+        return [EMOJI_CLASSES[class_of_sample(EMOJI_CLASSES, sample) or 0] for sample in samples]
+    return names
 
 
 def _pictures(prior: Prior, states: Tensor) -> Tensor:
