@@ -162,6 +162,33 @@ def test_a_student_is_a_prior():
         assert torch.isfinite(student.guided(2.0)(x, 0.5, cond)).all()
 
 
+# ------------------------------------------------------------------------------------------------------- other networks
+def test_in_each_round_the_student_of_the_last_one_teaches(tmp_path):
+    model = made(
+        DistillationConfig(method=Progressive(teacher_steps=8), steps=2, guidance=GuidanceRange(low=1, high=1))
+    )
+    recipe, seen = DistillationRecipe(model, source()), {}
+
+    def keep(progress):
+        seen[progress.step] = {name: value.clone() for name, value in model.student.state_dict().items()}
+
+    fit(recipe, settings(4), tmp_path, report=keep)
+    teaches = recipe.model.other.state_dict()
+    assert model.config.rounds == (4, 2)
+    assert all(torch.equal(value, seen[2][name]) for name, value in teaches.items())
+    assert not all(torch.equal(value, seen[4][name]) for name, value in teaches.items())
+
+
+def test_the_target_follows_the_student(tmp_path):
+    method = Multistep(segments=(), teacher_steps=8, target_decay=0.75)
+    model = made(DistillationConfig(method=method, guidance=GuidanceRange(low=1, high=1)))
+    start = {name: value.clone() for name, value in model.student.state_dict().items()}
+    recipe = DistillationRecipe(model, source())
+    fit(recipe, settings(1), tmp_path)
+    for name, value in recipe.model.other.state_dict().items():
+        torch.testing.assert_close(value, 0.75 * start[name] + 0.25 * model.student.state_dict()[name])
+
+
 # ---------------------------------------------------------------------------------------------------------------- MLCM
 def test_whole_segments_end_where_single_steps_lead():
     config = DistillationConfig(method=Multistep(teacher_steps=16, segments=(8,), ahead=Ahead.SEGMENT))
