@@ -15,10 +15,11 @@ from bottega.data.pictures import (
     tensor_to_picture,
 )
 from bottega.data.sampler import SamplerState, ShuffledSampler, shuffled
-from bottega.data.source import CaptionedPicture, Fitted, Problem, Source
+from bottega.data.source import Captioned, CaptionedPicture, Fitted, Pictured, Problem, Source
 
 __all__ = [
     "MAX_PIXELS",
+    "Captioned",
     "CaptionedPicture",
     "Crop",
     "Fitted",
@@ -27,6 +28,7 @@ __all__ = [
     "PictureBatch",
     "PictureFolder",
     "PictureSource",
+    "Pictured",
     "Problem",
     "SamplerState",
     "ShuffledSampler",

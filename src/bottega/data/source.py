@@ -35,6 +35,24 @@ class Source(Protocol[Sample_co]):
         ...
 
 
+class Pictured(Protocol):
+    """Whatever has a picture: a world's sample, or a file of the user's."""
+
+    @property
+    def picture(self) -> np.ndarray:
+        """uint8 `(h, w, 3)`."""
+        ...
+
+
+class Captioned(Pictured, Protocol):
+    """Whatever has a picture and words."""
+
+    @property
+    def caption(self) -> str:
+        """Text, or a class's name."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CaptionedPicture:
     """A picture and the words that belong to it.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bottega.data import Crop, fit_picture
+from bottega.data import Captioned, Crop, Source, fit_picture
 from bottega.errors import RequestError
 from bottega.room import Stage
 from bottega.systems.diffusion.min_snr.config import EMOJI_GROUPS
@@ -23,30 +23,6 @@ from bottega.worlds.emoji import load_index
 
 LEFT_OUT = 0.15
 """Share of classes that are left out, as published."""
-
-
-class Captioned(Protocol):
-    """A picture with words."""
-
-    @property
-    def picture(self) -> np.ndarray:
-        """The pixels, uint8 `(height, width, 3)`."""
-        ...
-
-    @property
-    def caption(self) -> str:
-        """Words, or a class's name."""
-        ...
-
-
-class CaptionedPictures(Protocol):
-    """A world, or a folder of the user's."""
-
-    def __len__(self) -> int: ...
-
-    def sample(self, index: int) -> Captioned:
-        """The picture at an index."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +41,7 @@ class MinSnrRecipe:
         source: Pictures with words.
     """
 
-    def __init__(self, pipeline: MinSnrPipeline, source: CaptionedPictures) -> None:
+    def __init__(self, pipeline: MinSnrPipeline, source: Source[Captioned]) -> None:
         self.pipeline, self.model, self.source = pipeline, pipeline.network, source
 
     def __len__(self) -> int:
@@ -117,7 +93,7 @@ def class_of(pipeline: MinSnrPipeline, sample: Captioned) -> int:
         return pipeline.config.classes
 
 
-def min_snr_recipe(model: nn.Module, source: CaptionedPictures) -> MinSnrRecipe:
+def min_snr_recipe(model: nn.Module, source: Source[Captioned]) -> MinSnrRecipe:
     """The recipe of a Min-SNR transformer."""
     if not isinstance(model, MinSnrPipeline):
         raise TypeError(f"Min-SNR's stage trains a MinSnrPipeline, not a {type(model).__name__}")

@@ -81,14 +81,14 @@ def _cost(start: Tensor, end: Tensor) -> float:
 
 def _tone_kept(model: Sdsb, made: Tensor, start: Tensor, wanted: str) -> Measure:
     """Share of pictures whose nearest tile has the other end's tone; of the untouched pictures; by chance."""
-    size = model.config.picture_size
+    size, shown = model.config.picture_size, model.to_pictures
     tiles = {tone: tone_pictures(tone, size) for tone in TONES}
     gallery = torch.cat(list(tiles.values()))
     tones = [tone for tone, pictures in tiles.items() for _ in pictures]
 
     def share(states: Tensor) -> float:
-        small = [adaptive_avg_pool2d(part.cpu().float(), 8).flatten(1) for part in (model.to_pictures(states), gallery)]
-        nearest = torch.cdist(*small).argmin(1).tolist()
+        made, known = (adaptive_avg_pool2d(part.cpu().float(), 8).flatten(1) for part in (shown(states), gallery))
+        nearest = torch.cdist(made, known).argmin(1).tolist()
         return 100 * sum(tones[row] == wanted for row in nearest) / len(nearest)
 
     return Measure(

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bottega.data import Crop, fit_picture
+from bottega.data import Crop, Pictured, Source, fit_picture
 from bottega.room import Stage, silent
 from bottega.systems.diffusion.sdsb.config import FolderEnd
 from bottega.systems.diffusion.sdsb.inference import SdsbRequest, bundled_states, infer
@@ -20,25 +20,6 @@ from bottega.training import Constant, FitSettings, TrainState, adamw, descend
 
 EPOCHS = 4
 """Epochs of a whole training; their length follows from its updates."""
-
-
-class Pictured(Protocol):
-    """A picture."""
-
-    @property
-    def picture(self) -> np.ndarray:
-        """The pixels, uint8 `(height, width, 3)`."""
-        ...
-
-
-class Pictures(Protocol):
-    """Pictures of one end."""
-
-    def __len__(self) -> int: ...
-
-    def sample(self, index: int) -> Pictured:
-        """The picture at an index."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +61,8 @@ class FolderEnds:
         second: Of the second end.
     """
 
-    first: Pictures
-    second: Pictures
+    first: Source[Pictured]
+    second: Source[Pictured]
 
     def __len__(self) -> int:
         return len(self.first)

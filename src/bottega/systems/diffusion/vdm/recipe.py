@@ -4,37 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bottega.data import Crop, fit_picture
+from bottega.data import Crop, Pictured, Source, fit_picture
 from bottega.room import Stage
 from bottega.systems.diffusion.vdm.inference import draw, to_pixels
 from bottega.systems.diffusion.vdm.model import Vdm
 from bottega.systems.diffusion.vdm.objective import picture_bits
 from bottega.training import Constant, FitSettings, TrainState, decay_groups, descend
-
-
-class Pictured(Protocol):
-    """A picture."""
-
-    @property
-    def picture(self) -> np.ndarray:
-        """The pixels, uint8 `(height, width, 3)`."""
-        ...
-
-
-class Pictures(Protocol):
-    """A world, or a folder of the user's."""
-
-    def __len__(self) -> int: ...
-
-    def sample(self, index: int) -> Pictured:
-        """The picture at an index."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +30,10 @@ class VdmRecipe:
 
     Args:
         model: Trained as a whole.
-        source: Pictures.
+        source: Source[Pictured].
     """
 
-    def __init__(self, model: Vdm, source: Pictures) -> None:
+    def __init__(self, model: Vdm, source: Source[Pictured]) -> None:
         self.model, self.source = model, source
 
     def __len__(self) -> int:
@@ -87,7 +68,7 @@ class VdmRecipe:
             return {"draws": np.concatenate(list(to_pixels(made)), axis=1)}
 
 
-def vdm_recipe(model: nn.Module, source: Pictures) -> VdmRecipe:
+def vdm_recipe(model: nn.Module, source: Source[Pictured]) -> VdmRecipe:
     """The recipe of a VDM."""
     if not isinstance(model, Vdm):
         raise TypeError(f"VDM's stage trains a Vdm, not a {type(model).__name__}")
