@@ -211,7 +211,7 @@ def transfer_figure(model: MinSnrPipeline, found: Transfer) -> np.ndarray:
     """The change of the loss as a matrix of coloured cells."""
     edges = [round(float(edge)) for edge in found.edges]
     names = [f"{low}-{high}" for low, high in zip(edges[:-1], edges[1:], strict=True)]
-    title = f"loss in a band (across) after {model.config.noise_levels}-level fine-tuning on one band (down)"
+    title = "change of the loss in a band (across) after fine-tuning on one band (down)"
     return heat_map(found.change.cpu().numpy(), [f"tuned on {name}" for name in names], names, title)
 
 
