@@ -13,7 +13,7 @@ from bottega.processes.diffusion import Prior
 from bottega.room import System
 from bottega.systems.diffusion.posterior.config import PRESETS
 from bottega.systems.diffusion.posterior.evaluation import evaluate
-from bottega.systems.diffusion.posterior.inference import PosteriorRequest, files, infer
+from bottega.systems.diffusion.posterior.inference import PosteriorRequest, Task, files, infer
 from bottega.systems.diffusion.posterior.model import Posterior
 from bottega.systems.diffusion.posterior.recipe import STAGES, Studies, room_of
 from bottega.worlds import WORLDS, open_world
@@ -34,7 +34,7 @@ SYSTEM = System(
     build=Posterior,
     request=PosteriorRequest,
     infer=infer,
-    tiny_request=PosteriorRequest(steps=2),
+    tiny_request=PosteriorRequest(task=Task.CT, steps=2),  # of its own weights alone
     bundled=None,
     stages=STAGES,
     open_source=_source,
