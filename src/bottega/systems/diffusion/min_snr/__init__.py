@@ -14,7 +14,7 @@ CARD = Card(
     missing=(
         "The U-Net of the paper's ablations (guided diffusion's) is not a preset.",
         "The paper's FID figures need ImageNet and are not measured here.",
-        "The bundled weights had 480 updates and are far from converged; in the evaluation's race of a few dozen updates "
+        "The bundled weights had 480 updates and are far from converged; in the evaluation's race of few updates "
         "the weighting does not win, and a race long enough to show the paper's 3.4 times was not run.",
     ),
     deviations=(
