@@ -10,7 +10,18 @@ from PIL import Image, ImageDraw, ImageFont
 
 PAPER, INK, FAINT = (250, 249, 246), (40, 38, 35), (205, 202, 196)
 COLD, WARM = (33, 102, 172), (178, 24, 43)
-COLORS = ((33, 102, 172), (202, 80, 30), (27, 120, 55), (118, 42, 131), (140, 110, 20), (20, 130, 140), (90, 90, 90))
+COLORS = (
+    (33, 102, 172),
+    (202, 80, 30),
+    (27, 120, 55),
+    (118, 42, 131),
+    (140, 110, 20),
+    (20, 130, 140),
+    (90, 90, 90),
+    (200, 60, 150),
+    (90, 160, 230),
+    (150, 190, 40),
+)
 FONT_SIZE, CELL, MARGIN = 13, 46, 12
 PLOT_WIDTH, PLOT_HEIGHT = 520, 320
 
@@ -79,7 +90,7 @@ def curves(
         draw.text((left - 6, y), f"{10**value if log_y else value:.3g}", fill=INK, font=font, anchor="rm")
         draw.line((left, y, left + PLOT_WIDTH, y), fill=FAINT)
     _centred(draw, (left + PLOT_WIDTH / 2, top + PLOT_HEIGHT + 34), x_name, INK)
-    draw.text((MARGIN, top - FONT_SIZE - 4), y_name, fill=INK, font=font)
+    draw.text((MARGIN, top - FONT_SIZE - 11), y_name, fill=INK, font=font)
     for number, (name, (x, y)) in enumerate(lines.items()):
         y = np.log10(y) if log_y else y
         across = left + (x - low_x) / (high_x - low_x) * PLOT_WIDTH
