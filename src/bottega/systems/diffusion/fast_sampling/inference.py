@@ -13,8 +13,7 @@ from torch import Tensor
 
 from bottega.errors import RequestError
 from bottega.processes.diffusion import Denoiser, Prior, StepReport
-from bottega.results import PicturesResult
-from bottega.results.charts import heat_map
+from bottega.results import PicturesResult, heat_map
 from bottega.room import Progress, Report
 from bottega.systems.diffusion.fast_sampling.model import FastSampling
 from bottega.systems.diffusion.fast_sampling.sampling import (
