@@ -123,7 +123,8 @@ def log_likelihood(
         generator: Source of random probes.
     """
     start, shape, count = flow_start(path), x.shape, len(x)
-    probes = trace.probes(x, generator)
+    with torch.inference_mode(False):  # what autograd keeps must be made outside of inference mode
+        probes = trace.probes(x, generator)
     squares = probes.square().flatten(2).sum((0, 2)).double()  # v^T v: where J is near I the parts must cancel
 
     def field(t: float, y: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bottega.data import Crop, fit_picture, read_picture
 from bottega.errors import RequestError
-from bottega.processes.diffusion import Dopri5, bits_per_dimension, dequantised, encode
+from bottega.processes.diffusion import Dopri5, bits_per_dimension, decode, dequantised, encode
 from bottega.results import PicturesResult
 from bottega.room import Progress, Report
 from bottega.systems.diffusion.score_sde.model import ScoreSde
@@ -177,15 +177,17 @@ def _between(first: Tensor, second: Tensor, shares: Tensor) -> Tensor:
 
 def _codes(model: ScoreSde, request: ScoreSdeRequest, pictures: Tensor, report: Report) -> Tensor:
     states = model.from_pictures(pictures.to(next(model.parameters())))
-    method = Dopri5(rtol=request.tolerance, atol=request.tolerance)
-    codes = encode(denoiser(model), states, model.config.sde, method=method)
+    codes = encode(denoiser(model), states, model.config.sde, method=_method(request))
     report(Progress(step=1, total=2, stage="encode"))
     return codes
 
 
 def _decoded(model: ScoreSde, request: ScoreSdeRequest, codes: Tensor) -> Tensor:
-    plan = Plan(sampler=Sampler.ODE, corrector=Corrected.NONE, steps=1, tolerance=request.tolerance)
-    return draw(model, plan, _streams(request.seed, len(codes)), start=codes)
+    return decode(denoiser(model), codes, model.config.sde, method=_method(request))
+
+
+def _method(request: ScoreSdeRequest) -> Dopri5:
+    return Dopri5(rtol=request.tolerance, atol=request.tolerance)
 
 
 def _read(model: ScoreSde, request: ScoreSdeRequest, least: int) -> Tensor:

@@ -118,7 +118,6 @@ def draw(
     plan: Plan,
     streams: Sequence[torch.Generator],
     *,
-    start: Tensor | None = None,
     report: StepReport = no_report,
 ) -> Tensor:
     """Draws states `(items, channels, size, size)`, one for each stream; an item depends on its stream alone.
@@ -127,12 +126,11 @@ def draw(
         model: The score network.
         plan: How.
         streams: Random numbers of each item.
-        start: Codes to start from in place of noise.
         report: As solvers call it.
     """
     source = prior(model)
     times = UniformGrid(plan.stops)(source.path)
-    noise = source.start(streams, times[0]) if start is None else start
+    noise = source.start(streams, times[0])
     return plan.solver(model)(source.denoiser(), noise, times, source.path, generator=streams, report=report)
 
 

@@ -9,6 +9,7 @@ from bottega.data import open_source
 from bottega.room import System
 from bottega.systems.diffusion.score_sde.checkpoints import FORMATS
 from bottega.systems.diffusion.score_sde.config import PRESETS
+from bottega.systems.diffusion.score_sde.evaluation import evaluate
 from bottega.systems.diffusion.score_sde.inference import ScoreSdeRequest, files, infer
 from bottega.systems.diffusion.score_sde.model import ScoreSde
 from bottega.systems.diffusion.score_sde.recipe import STAGES
@@ -31,6 +32,7 @@ SYSTEM = System(
     formats=FORMATS,
     stages=STAGES,
     open_source=_source,
+    evaluate=evaluate,
     files=files,
     prior=prior,
 )
