@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from bottega.data import CaptionedPicture, Crop, Source, fit_picture
 from bottega.errors import RequestError
-from bottega.processes.diffusion import no_report, noise_like
-from bottega.processes.distillation import TrajectoryPool, map_rows
+from bottega.processes.diffusion import no_report, noise_like, repeat_rows
+from bottega.processes.distillation import TrajectoryPool, choose_rows, map_rows
 from bottega.room import Stage
 from bottega.systems.diffusion.distillation.config import (
     Ahead,
@@ -98,10 +98,12 @@ class DistillationRecipe:
     def batch(self, indices: Sequence[int], generator: torch.Generator) -> DistillationBatch:
         """Words, and pictures where the method needs them."""
         teacher, samples = self.distillation.teacher, [self.source.sample(index) for index in indices]
-        silent = (torch.rand(len(samples), generator=generator) < self.leave_out).numpy()
-        words = ["" if mute else teacher.input_of(sample) for sample, mute in zip(samples, silent, strict=True)]
+        words = [teacher.input_of(sample) for sample in samples]
         with torch.no_grad():
             cond = self.distillation.conditions(words)
+        if self.leave_out > 0:
+            silent = (torch.rand(len(samples), generator=generator) < self.leave_out).to(teacher.like.device)
+            cond = choose_rows(silent, repeat_rows(teacher.null_cond, len(samples)), cond)
         if isinstance(self.method, Multistep):
             return DistillationBatch(None, cond, len(words))
         squares = [fit_picture(sample.picture, teacher.size, how=Crop()) for sample in samples]
