@@ -191,7 +191,7 @@ def _charted(task: Task, request: FastSamplingRequest, report: Report) -> Pictur
             table[i, j] = distance(made.states, truth)
             step = i * len(CHART_CALLS) + j + 1
             report(Progress(step=step, total=table.size, stage=f"{name.value}, {calls} calls"))
-    title = f"Calls of the network to the distance from the fine trajectory, {len(task.start)} pictures"
+    title = f"Calls of the network to the distance from the fine trajectory (pictures: {len(task.start)})"
     drawn = heat_map(table, [name.value for name in names], [str(calls) for calls in CHART_CALLS], title, "{:.3f}")
     return PicturesResult(
         pictures=drawn[None], captions=(title,), seed=request.seed, settings={"guidance": task.guidance}
