@@ -13,8 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bottega.metrics import PixelFeatures, frechet_distance
-from bottega.metrics.emoji_pictures import pictures_to_tensor, set_distances
+from bottega.metrics import PixelFeatures, frechet_distance, pictures_to_tensor, set_distances
 from bottega.processes.diffusion import bits_per_dimension, dequantised
 from bottega.room import Measure, Progress, Report
 from bottega.systems.diffusion.score_sde.inference import to_pixels
