@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +22,16 @@ Config = TypeVar("Config")
 
 PictureFile = Annotated[str, "picture file"]
 """The type of a request's field that names a picture: the studio offers a place to drop one there."""
+
+
+@runtime_checkable
+class SaysInputs(Protocol):
+    """A value of a choice that says what a request's `inputs` hold."""
+
+    @property
+    def takes(self) -> str:
+        """Which: "text", "picture" or "nothing"."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -181,8 +191,8 @@ class System:
         build: Configuration to module, on the current default device (the caller may set "meta"), freshly initialised.
         request: The frozen dataclass that `infer` takes. Its fields become the command line's options (the field
             named `inputs` becomes the positional arguments) and the studio's form; field docstrings are the help texts.
-            Fields that name pictures are `PictureFile`s, `inputs` too. Where a choice says what `inputs` hold, its enum
-            has a property `takes`: "text", "picture" or "nothing".
+            Fields that name pictures are `PictureFile`s, `inputs` too. Where a choice says what `inputs` hold, its
+            values are `SaysInputs`.
         infer: `(model, request, report)` to a `Result`. The only code that runs the system for a user.
         formats: Published checkpoint layouts by name. Our own layout is always there and not listed.
         tiny_request: A small request that runs on any preset in a second or so: contract tests and the tour use it.

@@ -29,6 +29,7 @@ from bottega.catalog.training import (
     Trained,
     choose_stages,
     choose_start,
+    fresh,
     with_steps,
 )
 from bottega.catalog.training import fit as fit_in
@@ -45,6 +46,7 @@ __all__ = [
     "Case",
     "FitOptions",
     "choose_stages",
+    "fresh",
     "card",
     "build",
     "get",

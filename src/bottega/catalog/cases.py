@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bottega.errors import RequestError
-from bottega.room import System
+from bottega.room import SaysInputs, System
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,8 +53,12 @@ def _mode(kind: type) -> tuple[str, type[enum.Enum]] | None:
     """The field that says what is given and what is made, and its values; None where there is none."""
     hints = typing.get_type_hints(kind)
     choices = {name: hint for name, hint in hints.items() if isinstance(hint, type) and issubclass(hint, enum.Enum)}
-    named = [name for name, choice in choices.items() if name == "mode" or hasattr(choice, "takes")]
+    named = [name for name, choice in choices.items() if name == "mode" or _says_inputs(choice)]
     return (named[0], choices[named[0]]) if named else None
+
+
+def _says_inputs(choice: type[enum.Enum]) -> bool:
+    return all(isinstance(member, SaysInputs) for member in choice)
 
 
 def _case(system: System, chosen: dict[str, Any], prompts: tuple[str, ...], picture: Path) -> tuple[Any, str] | None:

@@ -119,7 +119,16 @@ class Fresh:
 def build_connected(catalog: Catalog, system_id: str, config: Any) -> nn.Module:
     """A system of a configuration with fresh weights, its parts fresh as well; on the current default device."""
     system = catalog.get(system_id)
-    model = system.build(config)
     _, parts = choose_parts(system, system_id, config, {})
+    model = system.build(config)
     connect(catalog, system, model, parts, lambda part: Fresh.of(catalog, part))
     return model
+
+
+def import_parts(catalog: Catalog, system_id: str, config: Any) -> None:
+    """Imports the rooms of all parts: what a room makes when it is imported must not land on "meta"."""
+    system = catalog.get(system_id)
+    _, parts = choose_parts(system, system_id, config, {})
+    for part in parts.values():
+        preset = part.preset or catalog.get(part.id).at_hand() or next(iter(catalog.get(part.id).presets))
+        import_parts(catalog, part.id, catalog.preset(part.id, preset).config)

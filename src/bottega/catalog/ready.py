@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bottega.catalog.parts import Given, Part, build_connected, choose_parts, connect
+from bottega.catalog.parts import Given, Part, build_connected, choose_parts, connect, import_parts
 from bottega.catalog.rooms import Catalog
 from bottega.errors import FileError, RequestError
 from bottega.room import Checkpoint, Report, Result, System, silent
@@ -135,6 +135,7 @@ def build(catalog: Catalog, system_id: str, preset: str, device: str = "cpu") ->
     import torch
 
     config = catalog.preset(system_id, preset).config
+    import_parts(catalog, system_id, config)
     with torch.device(check_device(device)):
         return build_connected(catalog, system_id, config)
 

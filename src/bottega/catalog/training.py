@@ -248,7 +248,7 @@ def _starting_model(
             config = catalog.preset(system_id, preset).config
             if options.choices is not None and system.configure is not None:
                 config = system.configure(config, options.choices)
-            return *_fresh(catalog, system_id, config, seed, options), {}
+            return *fresh(catalog, system_id, config, seed, options), {}
         case Bundled():
             weights, format = None, None
         case From(weights=weights, format=format):
@@ -262,7 +262,13 @@ def _starting_model(
     return ready.model.to("cpu"), ready.config, ready.assets
 
 
-def _fresh(catalog: Catalog, system_id: str, config: Any, seed: int, options: FitOptions) -> tuple[nn.Module, Any]:
+def fresh(
+    catalog: Catalog,
+    system_id: str,
+    config: Any,
+    seed: int,
+    options: FitOptions = FitOptions(),  # noqa: B008 - frozen
+) -> tuple[nn.Module, Any]:
     """A model with random weights and loaded parts, and its configuration, which names them."""
     import torch
 

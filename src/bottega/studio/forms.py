@@ -18,7 +18,7 @@ import docstring_parser
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from bottega.errors import RequestError
-from bottega.room import PictureFile
+from bottega.room import PictureFile, SaysInputs
 from bottega.studio import limits
 
 Takes = Literal["text", "picture", "nothing"]
@@ -136,11 +136,8 @@ def _field(field: dataclasses.Field[Any], hint: Any, marked: Any, text: str) -> 
     inner, optional = _without_none(hint)
     if isinstance(inner, type) and issubclass(inner, Enum):
         shown = default.value if isinstance(default, Enum) else default
-        choices = [
-            Choice(value=str(each.value), label=_label(str(each.value)), takes=getattr(each, "takes", "text"))
-            for each in inner
-        ]
-        mode = hasattr(inner, "takes")
+        choices = [Choice(value=str(each.value), label=_label(str(each.value)), takes=_takes(each)) for each in inner]
+        mode = all(isinstance(member, SaysInputs) for member in inner)
         return Field(
             name=field.name, kind="choice", help=text, default=shown, choices=choices, optional=optional, mode=mode
         )
@@ -150,6 +147,10 @@ def _field(field: dataclasses.Field[Any], hint: Any, marked: Any, text: str) -> 
         return None
     largest = limits.LARGEST.get(field.name)
     return Field(name=field.name, kind=_KINDS[inner], help=text, default=default, optional=optional, largest=largest)
+
+
+def _takes(member: Enum) -> Any:
+    return member.takes if isinstance(member, SaysInputs) else "text"
 
 
 def _members(hint: Any) -> tuple[Any, ...]:

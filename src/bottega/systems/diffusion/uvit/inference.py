@@ -26,7 +26,7 @@ from bottega.systems.diffusion.uvit.config import ClassCondition, NoCondition, T
 from bottega.systems.diffusion.uvit.model import UVitPipeline
 from bottega.systems.diffusion.uvit.objective import NoisePredictor, denoiser, noise_path
 from bottega.training import sample_generators
-from bottega.worlds.emoji import class_number
+from bottega.worlds.emoji import HasCaption, class_number, class_of_sample
 
 MAX_ITEMS = 256
 GUIDANCE = 2.0
@@ -158,9 +158,16 @@ def prior(model: UVitPipeline) -> Prior:
     nothing = ask(model, UVitRequest()).null
 
     def condition(inputs: Sequence[str]) -> Tensor:
-        parts = (tuple(inputs[i : i + MAX_ITEMS]) for i in range(0, len(inputs), MAX_ITEMS))
-        rows = (ask(model, UVitRequest(inputs=part)).condition for part in parts)
-        return torch.cat([row for row in rows if row is not None])
+        if isinstance(config.condition, ClassCondition):
+            numbers = [_class_or_any(config.condition, text) for text in inputs]
+            return torch.tensor(numbers, device=model.network.pos_embed.device)
+        return model.read(model.tokenize(inputs).to(model.network.pos_embed.device))
+
+    def input_of(sample: HasCaption) -> str:
+        if not isinstance(config.condition, ClassCondition):
+            return sample.caption
+        number = class_of_sample(config.condition.names, sample)
+        return "" if number is None else config.condition.names[number]
 
     return Prior(
         network=NoisePredictor(model.network),
@@ -172,7 +179,13 @@ def prior(model: UVitPipeline) -> Prior:
         size=config.picture_size,
         condition=None if isinstance(config.condition, NoCondition) else condition,
         null_cond=nothing,
+        input_of=input_of,
     )
+
+
+def _class_or_any(condition: ClassCondition, text: str) -> int:
+    """A class's number; that of any class for an empty text, where the size has one."""
+    return condition.classes if not text and condition.null else class_id(condition, text)
 
 
 def class_id(condition: ClassCondition, text: str) -> int:
