@@ -32,8 +32,8 @@ class Prior:
         condition: Inputs as users type them (words, class names) to a condition with one row for each; None when the
             model takes no condition. Raises `RequestError` for an input that the model does not know.
         null_cond: The condition that says nothing, of one row; None when the model has none.
-        input_of: A sample of a world or folder to the input that `condition` takes for it ("" for one that the model has
-            no words for).
+        input_of: A sample of a world or folder to the input that `condition` takes for it; "" for one that the model
+            has no words for.
     """
 
     network: nn.Module

@@ -131,6 +131,21 @@ class LearnedVp:
         """sqrt(sigmoid(gamma))."""
         return _root_sigmoid(self.gamma(t))
 
+    def drift(self, t: TimeT) -> TimeT:
+        """Half of minus gamma' sigma^2: the logarithmic derivative of alpha."""
+        return -0.5 * self.diffusion_squared(t)
+
+    def diffusion_squared(self, t: TimeT) -> TimeT:
+        """Gamma' sigma^2, the variance that comes in per unit of time; finite at the clean end, too."""
+        if not isinstance(t, Tensor):
+            return self.diffusion_squared(torch.tensor([float(t)], dtype=torch.float64)).item()
+        times = t.detach().to(torch.float64)
+        device = self.schedule.ends.device
+        gamma, slope = (part.detach() for part in self.schedule(times.clamp(0.0, 1.0).flatten().to(device)))
+        gamma, slope = (part.reshape(t.shape).to(t.device) for part in (gamma, slope))
+        lead = gamma.exp() / LEAD * torch.sigmoid(-self.gamma(times))  # gamma' grows there as sigma^2 falls
+        return torch.where(times < 0.0, lead, slope * torch.sigmoid(gamma))
+
     def log_snr(self, t: TimeT) -> TimeT:
         """-gamma."""
         return _negative(self.gamma(t))

@@ -131,8 +131,6 @@ SOLVERS: dict[type, list[Any]] = {
 }
 ROUGH = (DdimInversion, EulerMaruyama, ReverseDiffusion)
 """Solvers of first order with large constants, which take more steps."""
-WITHOUT_SLOPE = {(LearnedVp, AdaptiveOde), (LearnedVp, EulerMaruyama)}
-"""Known to be wrong: these solvers differentiate the path in time, and `LearnedVp` detaches it."""
 EVERY_PREDICTION: list[Prediction] = [
     each for kind in exported(lambda k: hasattr(k, "to_x0") and hasattr(k, "from_x0")) for each in made(kind, {})
 ]
@@ -319,9 +317,7 @@ def is_stochastic(solver: Any) -> bool:
 
 @pytest.mark.parametrize("path", EVERY_PATH, ids=lambda path: type(path).__name__)
 @pytest.mark.parametrize("solver", EVERY_SOLVER, ids=lambda solver: repr(solver)[:60])
-def test_every_combination_gives_the_exact_answer(path: Path, solver: Any, request: pytest.FixtureRequest):
-    if (type(path), type(solver)) in WITHOUT_SLOPE:
-        request.applymarker(pytest.mark.xfail(reason="this path gives no slope in time"))
+def test_every_combination_gives_the_exact_answer(path: Path, solver: Any):
     stochastic = is_stochastic(solver)
     each = MANY if stochastic else FEW
     times = times_of(path, (2 if stochastic else 6 if isinstance(solver, ROUGH) else 1) * STEPS)

@@ -211,3 +211,14 @@ def test_weights_of_the_noise_levels():
 def test_ends_in_the_wrong_order_are_refused():
     with pytest.raises(RequestError, match="low"):
         Schedule(5.0, -13.3)
+
+
+def test_a_learned_path_knows_its_own_equation():
+    path = LearnedVp(Schedule(-8.0, 4.0, features=16))
+    t = torch.linspace(0.9 * path.t_clean, 1.0, 50, dtype=torch.float64)
+    step = 1e-7
+    slope = (path.alpha(t + step).log() - path.alpha(t - step).log()) / (2 * step)
+    inside = (t + step < 1.0) & (t.abs() > step)  # the slope jumps at 0 and ends at 1
+    torch.testing.assert_close(path.drift(t)[inside], slope[inside], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(path.diffusion_squared(t), -2 * path.drift(t))
+    assert 0 < path.diffusion_squared(path.t_clean) < float("inf")
