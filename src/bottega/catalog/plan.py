@@ -27,7 +27,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from bottega.catalog.cases import Case, cases
-from bottega.catalog.parts import build_connected
+from bottega.catalog.parts import build_connected, import_parts
 from bottega.catalog.rooms import Catalog
 from bottega.errors import BottegaError, RequestError
 from bottega.room import Stage, System, silent
@@ -138,11 +138,13 @@ def plan_run(catalog: Catalog, system_id: str, preset: str) -> list[Plan]:
     """A forecast for each mode of a system, at its default settings."""
     system = catalog.get(system_id)
     config = catalog.preset(system_id, preset).config
+    import_parts(catalog, system_id, config)
     fakes = Fakes.of(lambda: build_connected(catalog, system_id, config))
     if system.attach is not None:
         system.attach(fakes.model, _bundled_assets(catalog, system_id))  # words become numbers with these tokenizers
     made = [case for case in cases(system, ("red apple",), Path("picture.png")) if case.reads != "picture"]
-    return [_plan_request(system, fakes, case) for case in made]
+    own = Case(title="run", request=system.tiny_request, reads="nothing")
+    return [_plan_request(system, fakes, case) for case in made or [own]]
 
 
 def _bundled_assets(catalog: Catalog, system_id: str) -> Mapping[str, str]:
@@ -157,6 +159,9 @@ def _plan_request(system: System, fakes: Fakes, case: Case) -> Plan:
     def count(request: Any) -> Plan:
         return _count(fakes, lambda model: system.infer(model.eval(), request, silent), case.title)
 
+    if case.reads == "words" and not count(case.request).flops:  # other words than its own say nothing to it
+        own = dataclasses.replace(case.request, inputs=system.tiny_request.inputs)
+        case = dataclasses.replace(case, request=own, reads="nothing")
     if "steps" not in {field.name for field in dataclasses.fields(system.request)} or case.request.steps < 3:
         return count(case.request)
     one, two = (count(dataclasses.replace(case.request, steps=steps)) for steps in (1, 2))
@@ -173,6 +178,7 @@ def plan_train(
         raise RequestError(f"{system_id} cannot open training data")
     source = _Few(system.open_source(data), max(SAMPLES, *(stage.settings.batch_size for stage in stages)))
     plans = []
+    import_parts(catalog, system_id, config)
     fakes = Fakes.of(lambda: build_connected(catalog, system_id, config))
     if system.attach is not None:
         system.attach(fakes.model, _bundled_assets(catalog, system_id))

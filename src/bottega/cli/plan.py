@@ -57,7 +57,7 @@ def main(arguments: list[str], rooms: Catalog) -> int:
     system_id, rest = take_system(arguments[1:], program, rooms)
     options = parse(PlanOptions, rest, f"{program} {system_id}")
     system = rooms.get(system_id)
-    preset = options.preset or system.bundled or next(iter(system.presets))
+    preset = options.preset or system.at_hand() or next(iter(system.presets))
     rooms.preset(system_id, preset)
     plans, rate = _plans(rooms, system_id, job, preset, options)
     if options.json:

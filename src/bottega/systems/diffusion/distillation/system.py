@@ -92,6 +92,7 @@ SYSTEM = System(
     request=DistillationRequest,
     infer=infer,
     tiny_request=DistillationRequest(),
+    bundled="tiny",
     stages=STAGES,
     open_source=_source,
     evaluate=evaluate,

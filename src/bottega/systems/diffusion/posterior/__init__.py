@@ -17,8 +17,8 @@ CARD = Card(
     licence="The published code is under Apache-2.0 and comes without weights. The bundled weights were trained on "
     "procedural phantoms and on Noto Color Emoji (OFL-1.1).",
     missing=(
-        "No weights come with the package yet. Strokes, inpainting, colourisation, super-resolution and deblurring "
-        "need none but the prior's; groups, words, CT and MRI need the size tiny: `bottega train posterior`.",
+        "Inpainting and colourisation that beat doing nothing by much: the bundled prior is too small. Realism that "
+        "rises with the share of noise in SDEdit is not shown by the figures.",
         "The published NCSN++ priors have no published weights, so no format reads any; the sizes are built and can be "
         "trained.",
         "Metal-artefact removal, the third task of the medical paper.",

@@ -35,7 +35,7 @@ SYSTEM = System(
     request=PosteriorRequest,
     infer=infer,
     tiny_request=PosteriorRequest(task=Task.CT, steps=2),  # of its own weights alone
-    bundled=None,
+    bundled="tiny",
     stages=STAGES,
     open_source=_source,
     evaluate=evaluate,
