@@ -73,6 +73,7 @@ async function open(): Promise<void> {
   );
 }
 
+document.addEventListener("submit", (event) => event.preventDefault()); // before the systems are known, too
 open().catch((error: unknown) => {
   const line = byId("error", HTMLParagraphElement);
   line.textContent = words(error);

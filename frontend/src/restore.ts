@@ -166,6 +166,7 @@ function shown(made: Item): HTMLElement {
   return make("article", { class: "restored", "data-item": made.id }, make("div", { class: "restored-pictures" }, ...figures), make("p", { class: "item-facts" }, `${facts} · ${made.seconds.toFixed(1)} s`));
 }
 
+document.addEventListener("submit", (event) => event.preventDefault()); // before the systems are known, too
 open().catch((error: unknown) => {
   byId("error", HTMLParagraphElement).textContent = words(error);
   byId("error", HTMLParagraphElement).hidden = false;

@@ -131,6 +131,7 @@ function card(solver: string, label: string): Card {
   return { solver, element, picture, line, job: "" };
 }
 
+document.addEventListener("submit", (event) => event.preventDefault()); // before the systems are known, too
 open().catch((error: unknown) => {
   byId("error", HTMLParagraphElement).textContent = words(error);
   byId("error", HTMLParagraphElement).hidden = false;

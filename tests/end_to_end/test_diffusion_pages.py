@@ -54,6 +54,7 @@ def test_a_prompt_that_the_model_does_not_know_is_told_on_the_card(page: Page) -
 
 @pytest.mark.parametrize("page", ["restore"], indirect=True)
 def test_a_painted_hole_is_drawn_anew(page: Page, look: Callable[[str], None]) -> None:
+    expect(page.get_by_text("Paint over what should be drawn anew.")).to_be_visible()
     page.get_by_role("button", name="Restore", exact=True).click()
     expect(page.get_by_role("alert")).to_have_text("Choose a picture first.")
     page.get_by_role("button", name="An emoji").click()
@@ -70,12 +71,12 @@ def test_a_painted_hole_is_drawn_anew(page: Page, look: Callable[[str], None]) -
 
 @pytest.mark.parametrize("page", ["restore"], indirect=True)
 def test_a_painting_becomes_a_picture_and_a_scan_needs_none(page: Page, look: Callable[[str], None]) -> None:
-    page.get_by_text("Stroke", exact=True).click()
+    page.get_by_label("Stroke", exact=True).check()
     _stroke(page)
     page.locator("input[name=steps]").fill("4")
     page.get_by_role("button", name="Restore", exact=True).click()
     expect(page.locator(".restored")).to_have_count(1)
-    page.get_by_text("Ct", exact=True).click()
+    page.get_by_label("Ct", exact=True).check()
     expect(page.locator("#canvas")).to_be_hidden()
     page.get_by_role("button", name="Restore", exact=True).click()
     expect(page.locator(".restored")).to_have_count(2)

@@ -281,7 +281,7 @@ STAGES = (
         name="joint",
         recipe=joint_recipe,
         settings=FitSettings(
-            steps=6000, batch_size=64, learning_rate=1e-3, warmup_steps=200, schedule=Cosine(final=0.02),
+            steps=12_000, batch_size=64, learning_rate=1e-3, warmup_steps=200, schedule=Cosine(final=0.02),
             weight_decay=0.03, betas=(0.9, 0.99), precision=Precision.BF16, ema_decay=0.999, compile=True,
             optimizer=Optimizer.MUON,
         ),
