@@ -37,8 +37,9 @@ def main(arguments: list[str], rooms: Catalog) -> int:
     )
     for info in infos:
         sizes = ", ".join(f"{name} {count_text(preset.parameters)}" for name, preset in info.presets.items())
+        at_hand = "-" if rooms.get(info.id).at_hand() is None else info.bundled or "none needed"
         table.add_row(
-            info.id, info.family, info.card.citation, sizes, ", ".join(("native", *info.formats)), info.bundled or "-",
+            info.id, info.family, info.card.citation, sizes, ", ".join(("native", *info.formats)), at_hand,
             " ".join(info.verbs),
         )  # fmt: skip
     output().print(table)

@@ -17,7 +17,6 @@ CARD = Card(
     licence="The authors' code for NCSNv2 (ermongroup/ncsnv2) is under MIT, for NCSN (ermongroup/ncsn) under "
     "GPL-3.0; this code is written from the equations. The emoji world is Noto Color Emoji (OFL-1.1).",
     missing=(
-        "No weights come with the package yet; train it, or load published ones.",
         "Published checkpoints are lists with the optimizer's state; their state dict must be saved by itself first.",
     ),
     deviations=(

@@ -30,6 +30,7 @@ SYSTEM = System(
     infer=infer,
     tiny_request=NcsnRequest(levels=3, steps_per_level=1),
     formats=FORMATS,
+    bundled="tiny",
     stages=STAGES,
     open_source=_source,
     evaluate=evaluate,

@@ -15,12 +15,12 @@ CARD = Card(
     peer="baofff/U-ViT",
     licence="The published weights (baofff/U-ViT) are under MIT; the Stable Diffusion autoencoder that the latent "
     "sizes need is under CreativeML OpenRAIL-M. The emoji world is Noto Color Emoji (OFL-1.1).",
-    missing=("No weights come with the package yet; train it, or load published ones.",),
+    missing=("Bundled weights whose pictures are clean: they keep the class, not yet the details.",),
     deviations=(
         "Pictures are drawn with DPM-Solver++ 2M for every size; the paper used Euler-Maruyama with 1000 steps for "
         "CIFAR-10 and CelebA, and DPM-Solver with 50 steps for the rest.",
-        "The recipe counts no error more than at a signal-to-noise ratio of 5 (Min-SNR), with which the tiny size "
-        "learns in fewer steps; the published sizes were trained with even weights.",
+        "The tiny size predicts velocity, with which classes are learned in fewer steps. The recipe of sizes that "
+        "predict noise counts no error more than at a signal-to-noise ratio of 5 (Min-SNR); the paper's is even.",
         "The authors' layout is written as safetensors under the authors' key names: bottega writes no pickles.",
     ),
 )
