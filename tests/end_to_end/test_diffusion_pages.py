@@ -26,7 +26,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStudio]:
 
 
 @pytest.fixture
-def page(request: pytest.FixtureRequest, open_page: Callable[[str], Page], studio: RunningStudio) -> Page:
+def page(request: pytest.FixtureRequest, studio: RunningStudio, open_page: Callable[[str], Page]) -> Page:
     return open_page(f"{studio.address}/{request.param}.html")
 
 

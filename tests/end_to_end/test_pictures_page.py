@@ -27,7 +27,7 @@ def studio(tmp_path: Path) -> Iterator[RunningStudio]:
 
 
 @pytest.fixture
-def page(open_page: Callable[[str], Page], studio: RunningStudio) -> Page:
+def page(studio: RunningStudio, open_page: Callable[[str], Page]) -> Page:
     page = open_page(studio.address)
     expect(page.get_by_role("heading", name="Gallery")).to_be_visible()
     return page

@@ -7,7 +7,6 @@ from bottega.errors import RequestError
 from bottega.worlds.emoji import ColouredEmojiWorld, EmojiWorld
 from bottega.worlds.phantoms import Phantom, PhantomsWorld
 from bottega.worlds.pixels import compose, tight_box
-from bottega.worlds.planar import Planar, planar_points
 from bottega.worlds.sample import Box, Clip, Color, Question, Sample, Thing, World
 from bottega.worlds.shapes import MovingShapesWorld, ShapesWorld
 
@@ -32,8 +31,6 @@ def open_world(name: str) -> World[Any]:
 
 
 __all__ = [
-    "planar_points",
-    "Planar",
     "WORLDS",
     "Box",
     "Clip",

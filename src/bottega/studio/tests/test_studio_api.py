@@ -158,6 +158,17 @@ def test_a_replay_runs_on_the_kernels_of_its_recipe(studio: RunningStudio, clien
         assert client.get(f"/api/gallery/{made}/recipe").json()["packed"] is packed
 
 
+def test_parts_and_pictures_that_the_form_does_not_offer_are_refused(client: httpx.Client) -> None:
+    answer = client.post("/api/jobs", json=_order() | {"parts": {"prior": "uvit=/etc/passwd"}})
+    assert answer.status_code == 422
+    assert "there is no such part" in answer.json()["error"]
+    upload = client.post("/api/samples", params={"index": 7}).json()
+    assert (upload["width"], upload["height"]) == (64, 64)
+    answer = client.post("/api/jobs", json=_order() | {"pictures": {"mask": {"upload": upload["id"]}}})
+    assert answer.status_code == 422
+    assert "it must be left out" in answer.json()["error"]
+
+
 def test_an_uploaded_picture_gets_words_variations_and_a_replay(studio: RunningStudio, client: httpx.Client) -> None:
     data = _png(np.full((30, 50, 3), (10, 10, 240), np.uint8))
     upload = client.post("/api/uploads", params={"name": "C:\\holiday\\sea.png"}, content=data).json()

@@ -83,8 +83,9 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
 
+    settings = replace(SETTINGS, workers=0)  # in the main thread, where each signal is heard before the next
     with pytest.raises(KeyboardInterrupt):
-        fit(Interrupted(13, twice), SETTINGS, tmp_path)
+        fit(Interrupted(13, twice), settings, tmp_path)
     assert [path.name for path in list_checkpoints(tmp_path)] == ["step-000010"]
 
 

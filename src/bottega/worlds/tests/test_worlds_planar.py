@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bottega.worlds import Planar, planar_points
+from bottega.worlds.planar import Planar, planar_points
 
 
 @pytest.mark.parametrize("kind", Planar)

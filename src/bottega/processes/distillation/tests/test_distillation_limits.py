@@ -412,9 +412,9 @@ def test_pool_goes_on_from_its_buffers():
     for _ in range(2):
         pool = TrajectoryPool(torch.zeros(4, 2), torch.zeros(4), torch.ones(4), 3)
         for turn in range(3):
-            pool.move(
-                pool.visit(turn, 2), torch.full((2, 2), turn + 1.0), torch.zeros(2, 2), torch.ones(2), torch.ones(2)
-            )
+            visit = pool.visit(turn, 2)
+            ahead, noise = torch.full((2, 2), turn + 1.0), torch.zeros(2, 2)
+            pool.move(visit, ahead, visit.place + 1, noise, torch.ones(2), torch.ones(2))
         pools.append(pool)
     again = TrajectoryPool(torch.ones(4, 2), torch.ones(4), torch.zeros(4), 3)
     again.load_state_dict(pools[0].state_dict())

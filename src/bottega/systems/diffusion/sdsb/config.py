@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from bottega.networks import AdmUnetConfig, AutoencoderKlConfig, DiffusionVitConfig
 from bottega.processes.bridge import Gammas, Move
 from bottega.room import Preset
-from bottega.worlds import Planar
+from bottega.worlds.planar import Planar
 
 TONES = ("light", "medium-light", "medium", "medium-dark", "dark")
 

@@ -19,8 +19,8 @@ from bottega.results import PicturesResult, points
 from bottega.room import Progress, Report
 from bottega.systems.diffusion.sdsb.config import End, NoiseEnd, PointsEnd, SdsbConfig, ToneEnd
 from bottega.systems.diffusion.sdsb.model import Sdsb
-from bottega.worlds import planar_points
 from bottega.worlds.emoji import load_index, reference_pictures
+from bottega.worlds.planar import planar_points
 
 EXTENT = 1.25
 MAX_PICTURES = 256

@@ -41,7 +41,8 @@ from bottega.systems.diffusion.sdsb.objective import bridge_loss
 from bottega.systems.diffusion.sdsb.recipe import EPOCHS, BundledEnds, FolderEnds, SdsbRecipe
 from bottega.training import FitSettings, fit
 from bottega.weights import load_into, to_ours, to_theirs
-from bottega.worlds import EmojiWorld, Planar, planar_points
+from bottega.worlds import EmojiWorld
+from bottega.worlds.planar import Planar, planar_points
 
 GOLDEN = [-0.8585509061813354, -0.3907841444015503, -0.6710636615753174, -0.6851987838745117, -0.5635278224945068,
           -0.042019426822662354]  # fmt: skip
