@@ -80,10 +80,11 @@ def main(arguments: list[str], rooms: Catalog) -> int:
 
 def _visit(ready: Ready, prompts: tuple[str, ...], picture: Path, rooms: Catalog) -> list[Shown]:
     """Runs each case of a system."""
-    return [_show(ready, case, picture, rooms) for case in cases(ready.system, prompts, picture)]
+    shown = (_show(ready, case, picture, rooms) for case in cases(ready.system, prompts, picture))
+    return [each for each in shown if each is not None]
 
 
-def _show(ready: Ready, case: Case, picture: Path, rooms: Catalog) -> Shown:
+def _show(ready: Ready, case: Case, picture: Path, rooms: Catalog) -> Shown | None:
     start = time.perf_counter()
     with reporting(quiet=False) as report:
         try:
@@ -91,7 +92,11 @@ def _show(ready: Ready, case: Case, picture: Path, rooms: Catalog) -> Shown:
         except RequestError:
             if case.reads != "words":
                 raise
-            own = dataclasses.replace(case.request, inputs=ready.system.tiny_request.inputs)  # words that it knows
+            try:  # words that it knows
+                own = dataclasses.replace(case.request, inputs=ready.system.tiny_request.inputs)
+            except RequestError as error:
+                note(f"{ready.id}, {case.title}: left out, {error}")
+                return None
             case = dataclasses.replace(case, request=own, reads="words" if own.inputs else "nothing")
             result = ready(case.request, report)
     seconds = time.perf_counter() - start
