@@ -90,15 +90,13 @@ def _show(ready: Ready, case: Case, picture: Path, rooms: Catalog) -> Shown | No
         try:
             result = ready(case.request, report)
         except RequestError:
-            if case.reads != "words":
-                raise
             try:  # words that it knows
                 own = dataclasses.replace(case.request, inputs=ready.system.tiny_request.inputs)
+                case = dataclasses.replace(case, request=own, reads="words" if own.inputs else "nothing")
+                result = ready(case.request, report)
             except RequestError as error:
                 note(f"{ready.id}, {case.title}: left out, {error}")
                 return None
-            case = dataclasses.replace(case, request=own, reads="words" if own.inputs else "nothing")
-            result = ready(case.request, report)
     seconds = time.perf_counter() - start
     note(f"{ready.id}, {case.title}: {time_text(seconds)}")
     return Shown(
