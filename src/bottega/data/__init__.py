@@ -11,8 +11,10 @@ from bottega.data.pictures import (
     PictureSource,
     fit_picture,
     picture_to_tensor,
+    pictures_to_tensor,
     read_picture,
     tensor_to_picture,
+    tensor_to_pictures,
 )
 from bottega.data.sampler import SamplerState, ShuffledSampler, shuffled
 from bottega.data.source import Captioned, CaptionedPicture, Fitted, Pictured, Problem, Source
@@ -37,7 +39,9 @@ __all__ = [
     "fit_picture",
     "open_source",
     "picture_to_tensor",
+    "pictures_to_tensor",
     "read_picture",
     "shuffled",
     "tensor_to_picture",
+    "tensor_to_pictures",
 ]

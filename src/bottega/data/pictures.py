@@ -244,3 +244,14 @@ def tensor_to_picture(tensor: Float[Tensor, "3 h w"]) -> UInt8[np.ndarray, "h w 
         raise ValueError("tensor_to_picture was given NaN: the network that made it has diverged")
     levels = (tensor.detach().float().cpu().clamp(-1, 1) + 1) * 127.5
     return levels.round().byte().permute(1, 2, 0).contiguous().numpy()
+
+
+def pictures_to_tensor(pictures: UInt8[np.ndarray, "n h w 3"]) -> Float[Tensor, "n 3 h w"]:
+    """uint8 pictures `(n, h, w, 3)` as a float32 tensor `(n, 3, h, w)` in [-1, 1]."""
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def tensor_to_pictures(tensor: Float[Tensor, "n 3 h w"]) -> UInt8[np.ndarray, "n h w 3"]:
+    """A float tensor `(n, 3, h, w)` in [-1, 1] as uint8 pictures `(n, h, w, 3)`; values outside are clamped."""
+    levels = (tensor.detach().float().clamp(-1, 1) + 1) * 127.5
+    return levels.round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()

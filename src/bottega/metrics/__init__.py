@@ -2,7 +2,7 @@
 
 from bottega.metrics.control import Controlled, with_control
 from bottega.metrics.distances import Estimate, frechet_distance, kernel_distance
-from bottega.metrics.emoji_pictures import ClassShares, SetDistance, class_shares, pictures_to_tensor, set_distances
+from bottega.metrics.emoji_pictures import ClassShares, SetDistance, class_shares, set_distances
 from bottega.metrics.features import EmbeddingFeatures, FeatureNetwork, PixelFeatures
 from bottega.metrics.fidelity import psnr, ssim
 from bottega.metrics.neighbours import (
@@ -18,7 +18,6 @@ __all__ = [
     "ClassShares",
     "SetDistance",
     "class_shares",
-    "pictures_to_tensor",
     "set_distances",
     "Controlled",
     "DensityCoverage",

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
+from bottega.data import pictures_to_tensor
 from bottega.metrics.distances import frechet_distance, kernel_distance
 from bottega.metrics.features import PixelFeatures
 from bottega.worlds.emoji import emoji_class, reference_pictures, split
@@ -70,11 +71,6 @@ def class_shares(made: Tensor, classes: Sequence[str], random: np.random.Generat
     shuffled = [classes[int(i)] for i in np.roll(order, 1)[np.argsort(order)]]  # nothing keeps its own
     hundredfold = [name for _ in range(100) for name in classes]
     return ClassShares(_share(seen, classes), _share(seen, shuffled), _share(drawn, hundredfold))
-
-
-def pictures_to_tensor(pictures: np.ndarray) -> Tensor:
-    """uint8 `(n, height, width, 3)` to `(n, 3, height, width)` in [-1, 1]."""
-    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def _coarse(pictures: Tensor) -> Tensor:

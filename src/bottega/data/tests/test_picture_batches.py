@@ -17,7 +17,9 @@ from bottega.errors import RequestError
 checked = jaxtyped(typechecker=beartype)
 fit_picture = checked(bottega.data.fit_picture)
 picture_to_tensor = checked(bottega.data.picture_to_tensor)
+pictures_to_tensor = checked(bottega.data.pictures_to_tensor)
 tensor_to_picture = checked(bottega.data.tensor_to_picture)
+tensor_to_pictures = checked(bottega.data.tensor_to_pictures)
 
 
 @settings(max_examples=50, deadline=None, derandomize=True)
@@ -79,6 +81,15 @@ def test_tensors_out_of_range_are_clamped_and_nan_is_an_error():
     assert tensor_to_picture(tensor).tolist() == [[[0, 255, 128]]]
     with pytest.raises(ValueError, match="NaN"):
         tensor_to_picture(tensor * float("nan"))
+
+
+def test_many_pictures_become_what_each_becomes_alone():
+    pictures = np.random.default_rng(0).integers(256, size=(3, 4, 5, 3), dtype=np.uint8)
+    tensors = pictures_to_tensor(pictures)
+    assert torch.equal(tensors, torch.stack([picture_to_tensor(picture) for picture in pictures]))
+    assert np.array_equal(tensor_to_pictures(tensors), pictures)
+    outside = tensor_to_pictures(3 * tensors)
+    assert np.array_equal(outside, np.stack([tensor_to_picture(3 * tensor) for tensor in tensors]))
 
 
 def test_a_batch_keeps_order_and_captions():

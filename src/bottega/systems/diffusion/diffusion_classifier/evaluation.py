@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from bottega.data import pictures_to_tensor
 from bottega.errors import RequestError
-from bottega.metrics import PixelFeatures, pictures_to_tensor
+from bottega.metrics import PixelFeatures
 from bottega.room import Measure, Progress, Report
 from bottega.systems.diffusion.diffusion_classifier.inference import Classifier
 from bottega.systems.diffusion.diffusion_classifier.model import DiffusionClassifier

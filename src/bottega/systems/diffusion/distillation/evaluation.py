@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bottega.data import pictures_to_tensor
 from bottega.metrics import PixelFeatures, frechet_distance
 from bottega.processes.diffusion import Ddim, UniformGrid, no_report
 from bottega.processes.distillation import teacher_of
@@ -85,7 +86,7 @@ def _real(model: Distillation, seed: int, count: int) -> Tensor:
     """Real pictures, others than those whose words are drawn."""
     world = EmojiWorld(split="train", scenes=0.0, size=model.teacher.size, seed=seed + 1)
     tiles = np.stack([world.sample(index).picture for index in range(count)])
-    return torch.from_numpy(tiles).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return pictures_to_tensor(tiles)
 
 
 def _students(model: Distillation, words: Sequence[str], steps: int, seed: int) -> Tensor:

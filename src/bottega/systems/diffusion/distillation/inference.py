@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bottega.data import tensor_to_pictures
 from bottega.errors import RequestError
 from bottega.processes.diffusion import StepReport
 from bottega.results import PicturesResult
@@ -64,13 +65,13 @@ def infer(model: Distillation, request: DistillationRequest, report: Report) -> 
 
     def after_step(step: int, total: int, x: Tensor, x0: Tensor) -> None:
         def preview() -> np.ndarray:
-            return to_pixels(teacher.to_pictures(x0[:1].to(teacher.like)))[0]
+            return tensor_to_pictures(teacher.to_pictures(x0[:1].to(teacher.like)))[0]
 
         report(Progress(step=step, total=total, stage="denoise", preview=preview))
 
     states = draw(model, texts, scale, steps=steps, seed=request.seed, report=after_step)
     return PicturesResult(
-        pictures=to_pixels(teacher.to_pictures(states)),
+        pictures=tensor_to_pictures(teacher.to_pictures(states)),
         captions=tuple(texts) if request.inputs else None,
         seed=request.seed,
         settings={"steps": steps, "guidance": float(scale[0])},
@@ -101,8 +102,3 @@ def draw(
 def noise_generators(seed: int, count: int) -> list[torch.Generator]:
     """A source of noise for each item."""
     return sample_generators(torch.Generator().manual_seed(seed << 32), range(count))
-
-
-def to_pixels(pictures: Tensor) -> np.ndarray:
-    """Pictures `(batch, 3, height, width)` in [-1, 1] to uint8 `(batch, height, width, 3)`."""
-    return ((pictures.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()

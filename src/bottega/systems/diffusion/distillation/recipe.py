@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bottega.data import CaptionedPicture, Crop, Source, fit_picture
+from bottega.data import CaptionedPicture, Crop, Source, fit_picture, pictures_to_tensor, tensor_to_pictures
 from bottega.errors import RequestError
 from bottega.processes.diffusion import no_report, noise_like, repeat_rows
 from bottega.processes.distillation import TrajectoryPool, choose_rows, map_rows
@@ -25,7 +25,7 @@ from bottega.systems.diffusion.distillation.config import (
     Multistep,
     Progressive,
 )
-from bottega.systems.diffusion.distillation.inference import draw, to_pixels
+from bottega.systems.diffusion.distillation.inference import draw
 from bottega.systems.diffusion.distillation.model import Distillation, as_student_of, strengths
 from bottega.systems.diffusion.distillation.objective import (
     Agreeing,
@@ -107,7 +107,7 @@ class DistillationRecipe:
         if isinstance(self.method, Multistep):
             return DistillationBatch(None, cond, len(words))
         squares = [fit_picture(sample.picture, teacher.size, how=Crop()) for sample in samples]
-        pictures = torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2).float() / 127.5 - 1
+        pictures = pictures_to_tensor(np.stack(squares))
         return DistillationBatch(pictures, cond, len(words))
 
     def parameter_groups(self, settings: FitSettings) -> list[dict[str, Any]]:
@@ -138,7 +138,7 @@ class DistillationRecipe:
         with torch.inference_mode():
             scale = strengths(self.distillation, None, len(words))
             states = draw(self.distillation, words, scale, steps=config.steps, seed=0, report=no_report)
-            return {"draws": np.concatenate(list(to_pixels(teacher.to_pictures(states))), axis=1)}
+            return {"draws": np.concatenate(list(tensor_to_pictures(teacher.to_pictures(states))), axis=1)}
 
     def _task(
         self, state: TrainState, batch: DistillationBatch, rounds: tuple[int, ...], number: int

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from bottega.data import pictures_to_tensor, tensor_to_pictures
 from bottega.room import Measure, Progress, Report
-from bottega.systems.diffusion.edm_experts.inference import TextReaders, ask, draw, to_pixels
+from bottega.systems.diffusion.edm_experts.inference import TextReaders, ask, draw
 from bottega.systems.diffusion.edm_experts.model import EdmExperts
 from bottega.systems.diffusion.edm_experts.objective import IntervalTimes, edm_loss, member_times
 from bottega.systems.diffusion.edm_experts.sampling import Region, boost_of, draw_base
@@ -60,7 +61,7 @@ def evaluate(model: EdmExperts, seed: int, limit: int, report: Report) -> dict[s
     chance = [bound(picture, one) for picture, one in zip(_random_pictures(seed, len(asked)), asked, strict=True)]
     for number, readers in enumerate(TextReaders, 1):
         told = ask(model, [one.caption for one in asked], readers=readers)
-        made = to_pixels(draw(
+        made = tensor_to_pictures(draw(
             model, told, seed, steps=STEPS, upscale_steps=UPSCALE_STEPS, guidance=GUIDANCE, report=_quiet
         ))  # fmt: skip
         found |= binding(made, asked, chance, _NAMES[readers])
@@ -173,7 +174,7 @@ def painting(model: EdmExperts, asked: Sequence[Asked], seed: int) -> Measure:
     scores = []
     for extra in ({"boost": boosts.to(told["clip"])}, {}):
         drawn = draw_base(model, told | extra, noise, steps=STEPS, guidance=GUIDANCE, report=_quiet)
-        made = to_pixels(interpolate(drawn, size=asked[0].masks.shape[1:], mode="bilinear"))
+        made = tensor_to_pictures(interpolate(drawn, size=asked[0].masks.shape[1:], mode="bilinear"))
         scores.append([_covered(p, one, one.masks) for p, one in zip(made, asked, strict=True)])
         shifted = [*asked[1:], asked[0]]
         scores.append([_covered(p, one, o.masks) for p, one, o in zip(made, asked, shifted, strict=True)])
@@ -190,9 +191,8 @@ def expert_gain(model: EdmExperts, seed: int, count: int) -> dict[str, Measure]:
     """The loss of each expert on its own noise levels, beside that of the one for the rest."""
     stage, found = model.config.base, {}
     samples = ColouredEmojiWorld(split="heldout", seed=2 + seed).batch(range(count))
-    stacked = torch.from_numpy(np.stack([sample.picture for sample in samples])).permute(0, 3, 1, 2)
     told = ask(model, [sample.caption for sample in samples])
-    whole = (stacked.float() / 127.5 - 1).to(told["clip"])
+    whole = pictures_to_tensor(np.stack([sample.picture for sample in samples])).to(told["clip"])
     pictures = interpolate(whole, size=(stage.unet.size, stage.unet.size), mode="area")
     for number, times in enumerate(member_times(stage)[:-1]):
         errors = [_loss(model, member, pictures, told, times, seed) for member in (number, -1)]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bottega.data import picture_to_tensor, read_picture
+from bottega.data import picture_to_tensor, read_picture, tensor_to_pictures
 from bottega.errors import RequestError
 from bottega.processes.diffusion import X0, Prior
 from bottega.results import PicturesResult
@@ -109,7 +109,7 @@ def infer(model: EdmExperts, request: EdmExpertsRequest, report: Report) -> Pict
     def after_step(step: int, count: int, x: Tensor, x0: Tensor) -> None:
         nonlocal done
         done += 1
-        show: Callable[[], np.ndarray] = lambda: to_pixels(x0[:1])[0]  # noqa: E731
+        show: Callable[[], np.ndarray] = lambda: tensor_to_pictures(x0[:1])[0]  # noqa: E731
         report(Progress(step=done, total=total, stage="denoise" if done <= request.steps else "enlarge", preview=show))
 
     made = draw(
@@ -117,7 +117,7 @@ def infer(model: EdmExperts, request: EdmExpertsRequest, report: Report) -> Pict
         guidance=request.guidance, report=after_step,
     )  # fmt: skip
     settings = {"steps": request.steps, "guidance": request.guidance, "readers": request.readers.value}
-    return PicturesResult(pictures=to_pixels(made), captions=texts, seed=request.seed, settings=settings)
+    return PicturesResult(pictures=tensor_to_pictures(made), captions=texts, seed=request.seed, settings=settings)
 
 
 def ask(
@@ -180,9 +180,3 @@ def prior(model: EdmExperts) -> Prior:
         condition=lambda inputs: ask(model, inputs),
         null_cond=model.nothing(),
     )
-
-
-def to_pixels(pictures: Tensor) -> np.ndarray:
-    """Pictures `(batch, 3, height, width)` in [-1, 1] to uint8 `(batch, height, width, 3)`."""
-    levels = pictures.float().clamp(-1, 1).add(1).mul(127.5).round()
-    return levels.to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bottega.data import CaptionedPicture, Crop, Source, fit_picture
+from bottega.data import CaptionedPicture, Crop, Source, fit_picture, pictures_to_tensor
 from bottega.networks import clip_normalise
 from bottega.processes.diffusion import EdmTimes, noise_like
 from bottega.room import Stage
@@ -71,7 +71,7 @@ class Loader:
         """The batch at these indices."""
         samples = [self.source.sample(index) for index in indices]
         squares = np.stack([fit_picture(sample.picture, self.size, how=Crop()) for sample in samples])
-        pictures = torch.from_numpy(squares).permute(0, 3, 1, 2).float() / 127.5 - 1
+        pictures = pictures_to_tensor(squares)
         clip_tokens, t5_tokens = self.pipeline.tokenize([sample.caption for sample in samples])
         keep = torch.rand(len(samples), 3, generator=generator) < torch.tensor(KEEP)
         hidden = (torch.rand(t5_tokens.shape, generator=generator) < HIDDEN) & (t5_tokens > 1)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bottega.data import tensor_to_pictures
 from bottega.errors import RequestError
 from bottega.processes.diffusion import Denoiser, Prior, StepReport
 from bottega.results import PicturesResult, heat_map
@@ -127,8 +128,7 @@ class Task:
 
     def pixels(self, states: Tensor) -> np.ndarray:
         """States to pictures, uint8 `(b, height, width, 3)`."""
-        pictures = self.prior.to_pictures(states.to(self.prior.like)).float().clamp(-1, 1)
-        return ((pictures + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+        return tensor_to_pictures(self.prior.to_pictures(states.to(self.prior.like)))
 
 
 @torch.inference_mode()

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bottega.metrics import class_shares, pictures_to_tensor, set_distances
+from bottega.data import pictures_to_tensor
+from bottega.metrics import class_shares, set_distances
 from bottega.room import Measure, Progress, Report
 from bottega.systems.diffusion.mdt.inference import MdtRequest, draw
 from bottega.systems.diffusion.mdt.model import MdtPipeline

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bottega.data import tensor_to_pictures
 from bottega.errors import RequestError
 from bottega.processes.diffusion import (
     DpmSolverPp2m,
@@ -89,12 +90,12 @@ def infer(model: MdtPipeline, request: MdtRequest, report: Report) -> PicturesRe
     labels = chosen_classes(model, request)
 
     def after_step(step: int, total: int, x: Tensor, x0: Tensor) -> None:
-        show: Callable[[], np.ndarray] = lambda: to_pixels(model.to_pictures(x0[:1].to(x.dtype)))[0]  # noqa: E731
+        show: Callable[[], np.ndarray] = lambda: tensor_to_pictures(model.to_pictures(x0[:1].to(x.dtype)))[0]  # noqa: E731
         report(Progress(step=step, total=total, stage="denoise", preview=show))
 
     names = model.config.class_names
     return PicturesResult(
-        pictures=to_pixels(model.to_pictures(draw(model, labels, request, after_step))),
+        pictures=tensor_to_pictures(model.to_pictures(draw(model, labels, request, after_step))),
         captions=tuple(names[label] if names else f"class {label}" for label in labels),
         seed=request.seed,
         settings={
@@ -160,11 +161,6 @@ def prior(model: MdtPipeline) -> Prior:
         null_cond=_null(model),
         input_of=input_of,
     )
-
-
-def to_pixels(pictures: Tensor) -> np.ndarray:
-    """Pictures `(batch, 3, height, width)` in [-1, 1] to uint8 `(batch, height, width, 3)`."""
-    return ((pictures.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
 
 
 def _null(model: MdtPipeline) -> Tensor:

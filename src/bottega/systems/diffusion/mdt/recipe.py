@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bottega.data import Crop, fit_picture
+from bottega.data import Crop, fit_picture, pictures_to_tensor, tensor_to_pictures
 from bottega.processes.diffusion import MinSnr, Weighting
 from bottega.room import Stage
-from bottega.systems.diffusion.mdt.inference import MdtRequest, chosen_classes, draw, to_pixels
+from bottega.systems.diffusion.mdt.inference import MdtRequest, chosen_classes, draw
 from bottega.systems.diffusion.mdt.model import MdtPipeline
 from bottega.systems.diffusion.mdt.objective import mdt_losses
 from bottega.training import Cosine, FitSettings, Optimizer, Precision, TrainState, decay_groups, descend
@@ -85,7 +85,7 @@ class MdtRecipe:
         numbers = [class_of_sample(config.class_names, sample) for sample in samples]
         labels = torch.tensor([anything if number is None else number for number in numbers])
         labels[torch.rand(len(samples), generator=generator) < self.leave_out] = anything
-        return MdtBatch(torch.from_numpy(squares).permute(0, 3, 1, 2).float() / 127.5 - 1, labels)
+        return MdtBatch(pictures_to_tensor(squares), labels)
 
     def parameter_groups(self, settings: FitSettings) -> list[dict[str, Any]]:
         """Matrices with decay; vectors, positions and the class embedding without."""
@@ -108,7 +108,7 @@ class MdtRecipe:
         request = MdtRequest(count=8, steps=12)
         with torch.inference_mode():
             signal = draw(self.pipeline, chosen_classes(self.pipeline, request), request, lambda *_: None)
-            return {"draws": np.concatenate(list(to_pixels(self.pipeline.to_pictures(signal))), axis=1)}
+            return {"draws": np.concatenate(list(tensor_to_pictures(self.pipeline.to_pictures(signal))), axis=1)}
 
 
 def mdt_recipe(model: nn.Module, source: ClassedPictures) -> MdtRecipe:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
+from bottega.data import pictures_to_tensor
 from bottega.metrics import PixelFeatures, frechet_distance
 from bottega.networks import DiffusionVitConfig
 from bottega.room import Measure, Progress, Report
@@ -72,7 +73,7 @@ def quality(model: MinSnrPipeline, seed: int, count: int, report: Report) -> dic
     """Distance of drawn pictures to real ones, their groups, and the error of x0 on held-out tiles."""
     emojis, random = split("train"), np.random.default_rng(seed)
     weights, size = family_weights(emojis), model.config.picture_size
-    tiles = _tensor(reference_pictures("train", size)[0])
+    tiles = pictures_to_tensor(reference_pictures("train", size)[0])
     first, second = (torch.from_numpy(random.choice(len(emojis), count, p=weights)) for _ in range(2))
     classes = group_ids(model, "train")[second]
     made = []
@@ -100,7 +101,7 @@ def quality(model: MinSnrPipeline, seed: int, count: int, report: Report) -> dic
 
 def _held_out_error(model: MinSnrPipeline, tiles: Tensor, seed: int) -> Measure:
     """Mean squared error of x0 over even noise levels; of the mean picture; with shuffled classes."""
-    pictures = _tensor(reference_pictures("heldout", model.config.picture_size)[0])
+    pictures = pictures_to_tensor(reference_pictures("heldout", model.config.picture_size)[0])
     classes, device = group_ids(model, "heldout"), model.network.pos_embed.device
     states = model.to_states(pictures.to(device))
     denoiser, path, generator = model.denoiser(), model.path, torch.Generator().manual_seed(seed)
@@ -203,7 +204,3 @@ def _distance(model: MinSnrPipeline, truth: Tensor, count: int = 128) -> float:
 
 def _coarse(pictures: Tensor) -> Tensor:
     return adaptive_avg_pool2d(pictures, 8).flatten(1)
-
-
-def _tensor(pictures: np.ndarray) -> Tensor:
-    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1

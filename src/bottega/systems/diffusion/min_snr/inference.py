@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bottega.data import pictures_to_tensor, tensor_to_pictures
 from bottega.errors import RequestError
 from bottega.processes.diffusion import (
     ClassifierFree,
@@ -105,14 +106,14 @@ def _draw_result(model: MinSnrPipeline, request: MinSnrRequest, report: Report) 
     ids = [number for number in ids for _ in range(request.count)]
 
     def after_step(step: int, total: int, x: Tensor, x0: Tensor) -> None:
-        show: Callable[[], np.ndarray] = lambda: to_pixels(model.to_pictures(x0[:1].to(x.dtype)))[0]  # noqa: E731
+        show: Callable[[], np.ndarray] = lambda: tensor_to_pictures(model.to_pictures(x0[:1].to(x.dtype)))[0]  # noqa: E731
         report(Progress(step=step, total=total, stage="denoise", preview=show))
 
     states = draw(model, ids, request, after_step)
     names = (*(model.config.names or [f"class {i}" for i in range(model.config.classes)]), "anything")
     settings = {"steps": request.steps, "guidance": request.guidance, "guide_below": request.guide_below}
     return PicturesResult(
-        pictures=to_pixels(model.to_pictures(states)),
+        pictures=tensor_to_pictures(model.to_pictures(states)),
         captions=tuple(names[i] for i in ids),
         seed=request.seed,
         settings=settings,
@@ -185,12 +186,11 @@ def emoji_states(model: MinSnrPipeline, most: int, seed: int) -> tuple[tuple[Ten
     """Emoji to fine-tune on and to measure on, each as states and classes."""
     device = model.network.pos_embed.device
     order = np.random.default_rng(seed).permutation(len(load_index()))
-    tiles = torch.from_numpy(reference_pictures("all", model.config.picture_size)[0])
+    tiles = reference_pictures("all", model.config.picture_size)[0]
     classes = group_ids(model, "all")
 
     def states(rows: np.ndarray) -> tuple[Tensor, Tensor]:
-        pictures = tiles[rows].permute(0, 3, 1, 2).float().to(device) / 127.5 - 1
-        return model.to_states(pictures), classes[rows].to(device)
+        return model.to_states(pictures_to_tensor(tiles[rows]).to(device)), classes[rows].to(device)
 
     return states(order[order % HELD_OUT != 0][:most]), states(order[order % HELD_OUT == 0][: most // 4])
 
@@ -226,8 +226,3 @@ def weights_figure(model: MinSnrPipeline) -> np.ndarray:
         weight = weighting(alpha, sigma, model.config.prediction) * factor
         lines[name.value] = (t.numpy(), weight.clamp(1e-4, 1e4).numpy())
     return curves(lines, "weight on the squared error of x0", "noise level", "weight", log_y=True)
-
-
-def to_pixels(pictures: Tensor) -> np.ndarray:
-    """Pictures `(batch, 3, height, width)` in [-1, 1] to uint8 `(batch, height, width, 3)`."""
-    return ((pictures.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()

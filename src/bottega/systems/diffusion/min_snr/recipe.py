@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bottega.data import Captioned, Crop, Source, fit_picture
+from bottega.data import Captioned, Crop, Source, fit_picture, pictures_to_tensor, tensor_to_pictures
 from bottega.errors import RequestError
 from bottega.room import Stage
 from bottega.systems.diffusion.min_snr.config import EMOJI_GROUPS
-from bottega.systems.diffusion.min_snr.inference import MinSnrRequest, class_id, draw, to_pixels
+from bottega.systems.diffusion.min_snr.inference import MinSnrRequest, class_id, draw
 from bottega.systems.diffusion.min_snr.model import MinSnrPipeline
 from bottega.systems.diffusion.min_snr.objective import min_snr_loss
 from bottega.training import Cosine, FitSettings, Optimizer, Precision, TrainState, decay_groups, descend
@@ -54,7 +54,7 @@ class MinSnrRecipe:
         classes = torch.tensor([class_of(self.pipeline, sample) for sample in samples])
         left_out = torch.rand(len(samples), generator=generator) < LEFT_OUT
         return MinSnrBatch(
-            pictures=torch.from_numpy(squares).permute(0, 3, 1, 2).float() / 127.5 - 1,
+            pictures=pictures_to_tensor(squares),
             classes=torch.where(left_out, self.pipeline.config.classes, classes),
         )
 
@@ -77,7 +77,7 @@ class MinSnrRecipe:
         with torch.inference_mode():
             ids = [number % self.pipeline.config.classes for number in range(8)]
             made = draw(self.pipeline, ids, MinSnrRequest(steps=12))
-            return {"draws": np.concatenate(list(to_pixels(self.pipeline.to_pictures(made))), axis=1)}
+            return {"draws": np.concatenate(list(tensor_to_pictures(self.pipeline.to_pictures(made))), axis=1)}
 
 
 def class_of(pipeline: MinSnrPipeline, sample: Captioned) -> int:

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bottega.metrics import pictures_to_tensor, set_distances
+from bottega.data import pictures_to_tensor
+from bottega.metrics import set_distances
 from bottega.room import Measure, Progress, Report
 from bottega.systems.diffusion.ncsn.inference import NcsnRequest, draw, plan
 from bottega.systems.diffusion.ncsn.model import Ncsn

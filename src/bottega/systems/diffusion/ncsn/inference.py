@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bottega.data import Crop, fit_picture, read_picture
+from bottega.data import Crop, fit_picture, pictures_to_tensor, read_picture, tensor_to_pictures
 from bottega.errors import RequestError
 from bottega.processes.diffusion import AnnealedLangevin, langevin_step_size
 from bottega.results import PicturesResult
@@ -119,12 +119,14 @@ def infer(model: Ncsn, request: NcsnRequest, report: Report) -> PicturesResult:
     channels = model.config.channels
 
     def after_step(step: int, total: int, x0: Tensor) -> None:
-        show: Callable[[], np.ndarray] = lambda: to_pixels(to_pictures(x0[:1], channels))[0]  # noqa: E731
+        show: Callable[[], np.ndarray] = lambda: tensor_to_pictures(to_pictures(x0[:1], channels))[0]  # noqa: E731
         report(Progress(step=step, total=total, stage="denoise", preview=show))
 
     states = draw(model, request, known=known, report=after_step)
     settings = {"mode": request.mode.value, "annealed": request.annealed}
-    return PicturesResult(pictures=to_pixels(to_pictures(states, channels)), seed=request.seed, settings=settings)
+    return PicturesResult(
+        pictures=tensor_to_pictures(to_pictures(states, channels)), seed=request.seed, settings=settings
+    )
 
 
 def draw(
@@ -179,17 +181,12 @@ def plan(model: Ncsn, request: NcsnRequest) -> tuple[tuple[float, ...], Annealed
     return sigmas, AnnealedLangevin(step=step, steps_per_level=steps, denoise=model.config.denoise)
 
 
-def to_pixels(pictures: Tensor) -> np.ndarray:
-    """Pictures `(batch, 3, height, width)` in [-1, 1] to uint8 `(batch, height, width, 3)`."""
-    return ((pictures.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-
-
 def _known(model: Ncsn, request: NcsnRequest) -> Known:
     if not request.inputs:
         raise RequestError("inpaint needs a picture to complete; give a file")
     size, device = model.config.size, prior(model).like.device
     squares = [fit_picture(read_picture(path), size, how=Crop()) for path in request.inputs]
-    pictures = torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2) / 127.5 - 1.0
+    pictures = pictures_to_tensor(np.stack(squares))
     states = from_pictures(pictures, model.config.channels).repeat_interleave(request.count, dim=0).to(device)
     across = torch.arange(size, device=device) < size // 2
     mask = across if request.keep in (Side.LEFT, Side.TOP) else across.flip(0)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bottega.data import CaptionedPicture, Crop, Source, fit_picture
+from bottega.data import CaptionedPicture, Crop, Source, fit_picture, pictures_to_tensor
 from bottega.room import Stage
 from bottega.systems.diffusion.ncsn.inference import NcsnRequest, infer
 from bottega.systems.diffusion.ncsn.model import Ncsn
@@ -41,7 +41,7 @@ class NcsnRecipe:
         """Pictures `(batch, channels, size, size)` in [0, 1]; NCSN's (not NCSNv2's) with the pixels' steps filled."""
         config, streams = self.model.config, sample_generators(generator, indices)
         squares = [fit_picture(self.source.sample(index).picture, config.size, how=Crop()) for index in indices]
-        pixels = from_pictures(torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2) / 127.5 - 1.0, config.channels)
+        pixels = from_pictures(pictures_to_tensor(np.stack(squares)), config.channels)
         if config.conditional:
             fill = torch.stack([torch.rand(pixels.shape[1:], generator=stream) for stream in streams])
             pixels = (255.0 * pixels + fill) / 256.0

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bottega.metrics import PixelFeatures, kernel_distance, pictures_to_tensor, psnr, ssim
+from bottega.data import pictures_to_tensor
+from bottega.metrics import PixelFeatures, kernel_distance, psnr, ssim
 from bottega.processes.diffusion import BlockAverage, Blur, Grey, LinearOperator, Mask, Prior, Radon
 from bottega.room import Measure, Progress, Report
 from bottega.systems.diffusion.posterior.inference import (

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bottega.data import Crop, fit_picture, read_picture
+from bottega.data import Crop, fit_picture, pictures_to_tensor, read_picture, tensor_to_pictures
 from bottega.errors import RequestError
-from bottega.metrics import pictures_to_tensor, psnr
+from bottega.metrics import psnr
 from bottega.processes.diffusion import BlockAverage, Blur, Fourier, Grey, LinearOperator, Mask, Radon, Reimposed
 from bottega.results import PicturesResult
 from bottega.room import PictureFile, Progress, Report
@@ -349,17 +349,11 @@ def grey(density: Tensor) -> Tensor:
     return (2 * density.clamp(0, 1) - 1).expand(-1, 3, -1, -1)
 
 
-def to_pixels(pictures: Tensor) -> np.ndarray:
-    """Pictures `(b, 3, size, size)` in [-1, 1] to uint8 `(b, size, size, 3)`."""
-    levels = (pictures.float().clamp(-1, 1) + 1) * 127.5
-    return levels.round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-
-
 def _drawing(model: Posterior, request: PosteriorRequest, report: Report) -> Drawing:
     prior = model.scan().prior() if request.task in SCANS else model.pictures
 
     def after_step(step: int, total: int, x: Tensor, x0: Tensor) -> None:
-        show: Callable[[], np.ndarray] = lambda: to_pixels(prior.to_pictures(x0[:1].to(prior.like)))[0]  # noqa: E731
+        show: Callable[[], np.ndarray] = lambda: tensor_to_pictures(prior.to_pictures(x0[:1].to(prior.like)))[0]  # noqa: E731
         report(Progress(step=step, total=total, stage="denoise", preview=show))
 
     return Drawing(
@@ -405,4 +399,4 @@ def _result(
     pictures: Tensor, captions: tuple[str, ...] | None, request: PosteriorRequest, settings: dict[str, object]
 ) -> PicturesResult:
     told = {"task": request.task.value, "steps": request.steps, "solver": request.solver.value, **settings}
-    return PicturesResult(pictures=to_pixels(pictures), captions=captions, seed=request.seed, settings=told)
+    return PicturesResult(pictures=tensor_to_pictures(pictures), captions=captions, seed=request.seed, settings=told)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bottega.data import Crop, fit_picture
+from bottega.data import Crop, fit_picture, pictures_to_tensor
 from bottega.errors import RequestError
 from bottega.room import Stage
 from bottega.systems.diffusion.posterior.model import Posterior
@@ -147,7 +147,7 @@ class ReaderRecipe:
         squares = np.stack([fit_picture(sample.picture, config.size, how=Crop()) for sample in samples])
         shown = [load_index()[sample.things[0].id] for sample in samples]
         groups = torch.tensor([group_names().index(emoji.group.lower()) for emoji in shown])
-        pictures = torch.from_numpy(squares).permute(0, 3, 1, 2).float() / 127.5 - 1
+        pictures = pictures_to_tensor(squares)
         return ReaderBatch(pictures, groups, word_targets(shown, config.words))
 
     def parameter_groups(self, settings: FitSettings) -> list[dict[str, Any]]:

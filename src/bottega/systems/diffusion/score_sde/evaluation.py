@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bottega.metrics import PixelFeatures, frechet_distance, pictures_to_tensor, set_distances
+from bottega.data import pictures_to_tensor, tensor_to_pictures
+from bottega.metrics import PixelFeatures, frechet_distance, set_distances
 from bottega.processes.diffusion import bits_per_dimension, dequantised
 from bottega.room import Measure, Progress, Report
-from bottega.systems.diffusion.score_sde.inference import to_pixels
 from bottega.systems.diffusion.score_sde.model import ScoreSde
 from bottega.systems.diffusion.score_sde.sampling import Corrected, Plan, Sampler, draw, likelihood
 from bottega.training import sample_generators
@@ -143,7 +143,7 @@ def _drawn(model: ScoreSde, seed: int, limit: int, report: Report) -> dict[str, 
     with torch.inference_mode():
         for start in range(0, count, BATCH):
             states = draw(model, plan, streams[start : start + BATCH])
-            made.append(pictures_to_tensor(to_pixels(model.to_pictures(states))))
+            made.append(pictures_to_tensor(tensor_to_pictures(model.to_pictures(states))))
             report(Progress(step=min(start + BATCH, count), total=count, stage="draw"))
     pictures, features = torch.cat(made), PixelFeatures()
     frechet = f"Fréchet distance ({features.name})"

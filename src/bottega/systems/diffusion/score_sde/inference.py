@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bottega.data import Crop, fit_picture, read_picture
+from bottega.data import Crop, fit_picture, read_picture, tensor_to_pictures
 from bottega.errors import RequestError
 from bottega.processes.diffusion import Dopri5, bits_per_dimension, decode, dequantised, encode
 from bottega.results import PicturesResult
@@ -120,17 +120,12 @@ def infer(model: ScoreSde, request: ScoreSdeRequest, report: Report) -> Pictures
             with torch.inference_mode():
                 made, captions = _interpolate(model, request, report), None
     settings = {"mode": request.mode.value, "sampler": request.sampler.value, "steps": request.steps}
-    return PicturesResult(pictures=to_pixels(made), captions=captions, seed=request.seed, settings=settings)
-
-
-def to_pixels(pictures: Tensor) -> np.ndarray:
-    """Pictures `(batch, 3, height, width)` in [-1, 1] to uint8 `(batch, height, width, 3)`."""
-    return ((pictures.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    return PicturesResult(pictures=tensor_to_pictures(made), captions=captions, seed=request.seed, settings=settings)
 
 
 def _sample(model: ScoreSde, request: ScoreSdeRequest, report: Report) -> Tensor:
     def after_step(step: int, total: int, x: Tensor, x0: Tensor) -> None:
-        show: Callable[[], np.ndarray] = lambda: to_pixels(model.to_pictures(x0[:1]))[0]  # noqa: E731
+        show: Callable[[], np.ndarray] = lambda: tensor_to_pictures(model.to_pictures(x0[:1]))[0]  # noqa: E731
         report(Progress(step=step, total=total, stage="denoise", preview=show))
 
     return model.to_pictures(draw(model, request.plan, _streams(request.seed, request.count), report=after_step))

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bottega.data import Crop, fit_picture, read_picture
+from bottega.data import Crop, fit_picture, pictures_to_tensor, read_picture, tensor_to_pictures
 from bottega.errors import RequestError
 from bottega.processes.bridge import roll_out
 from bottega.results import PicturesResult, points
@@ -85,7 +85,7 @@ def infer(model: Sdsb, request: SdsbRequest, report: Report) -> PicturesResult:
     shown = path[:, 0] if request.stages else path[-1]
     captions = [f"step {number}" for number in range(len(path))] if request.stages else _captions(request, len(start))
     return PicturesResult(
-        pictures=to_pixels(model.to_pictures(shown)), captions=tuple(captions), seed=request.seed,
+        pictures=tensor_to_pictures(model.to_pictures(shown)), captions=tuple(captions), seed=request.seed,
         settings={"direction": request.direction.value, "steps": config.steps},
     )  # fmt: skip
 
@@ -126,12 +126,12 @@ def tone_pictures(tone: str, size: int) -> Tensor:
     """Emoji of one person with a skin tone, `(n, 3, size, size)` in [-1, 1]."""
     tiles = reference_pictures("all", size)[0]
     rows = [emoji.id for emoji in load_index() if emoji.skin_tones == (tone,)]
-    return torch.from_numpy(tiles[rows]).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return pictures_to_tensor(tiles[rows])
 
 
 def _given(model: Sdsb, inputs: Sequence[str | Path]) -> Tensor:
     squares = [fit_picture(read_picture(path), model.config.picture_size, how=Crop()) for path in inputs]
-    pictures = torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    pictures = pictures_to_tensor(np.stack(squares))
     return model.to_states(pictures.to(model.like.device))
 
 
@@ -148,8 +148,3 @@ def _animation(path: Tensor, request: SdsbRequest, config: SdsbConfig) -> Pictur
     ]
     settings = {"direction": request.direction.value, "points": request.points}
     return PicturesResult(pictures=np.stack(frames), captions=tuple(captions), seed=request.seed, settings=settings)
-
-
-def to_pixels(pictures: Tensor) -> np.ndarray:
-    """Pictures `(batch, 3, height, width)` in [-1, 1] to uint8 `(batch, height, width, 3)`."""
-    return ((pictures.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()

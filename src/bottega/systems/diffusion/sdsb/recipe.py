@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bottega.data import Crop, Pictured, Source, fit_picture
+from bottega.data import Crop, Pictured, Source, fit_picture, pictures_to_tensor
 from bottega.room import Stage, silent
 from bottega.systems.diffusion.sdsb.config import FolderEnd
 from bottega.systems.diffusion.sdsb.inference import SdsbRequest, bundled_states, infer
@@ -138,7 +138,7 @@ class SdsbRecipe:
     def _states(self, pictures: Sequence[np.ndarray]) -> Tensor:
         squares = [fit_picture(picture, self.model.config.picture_size, how=Crop()) for picture in pictures]
         with torch.no_grad():
-            made = torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2).float() / 127.5 - 1
+            made = pictures_to_tensor(np.stack(squares))
             return self.model.to_states(made.to(self.model.like.device))
 
 

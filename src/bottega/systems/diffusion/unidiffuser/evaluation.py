@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bottega.data import pictures_to_tensor, tensor_to_pictures
 from bottega.metrics import keyword_overlap, psnr
 from bottega.room import Measure, Progress, Report
-from bottega.systems.diffusion.unidiffuser.inference import to_pixels
 from bottega.systems.diffusion.unidiffuser.model import UniDiffuser
 from bottega.systems.diffusion.unidiffuser.sampling import Conditions, Sampler
 from bottega.worlds.emoji import Emoji, reference_pictures, split
@@ -143,7 +143,7 @@ class _Evaluation:
         """Whether the words of a joint sample name one of the five tiles nearest to its picture."""
         count = min(self.limit, 128)
         latents, codes = self.sampler.both(count, lambda _: None)
-        nearest = self.tiles(to_pixels(self.model.autoencoder.from_latents(latents)))
+        nearest = self.tiles(tensor_to_pictures(self.model.autoencoder.from_latents(latents)))
         texts = self.model.write(codes, beams=1)
         self._count("joint")
         agree = [_names_one(text, near) for text, near in zip(texts, nearest, strict=True)]
@@ -162,12 +162,11 @@ class _Evaluation:
         code = self.model.text_code([emoji.phrase for emoji in part])
         latents, _ = self.sampler.pictures(Conditions.text(code), lambda _: None)
         self._count("text to picture")
-        return to_pixels(self.model.autoencoder.from_latents(latents))
+        return tensor_to_pictures(self.model.autoencoder.from_latents(latents))
 
     def _pictures(self, part: list[Emoji]) -> Tensor:
-        chosen = torch.from_numpy(self.tiles.pictures[[emoji.id for emoji in part]])
-        like = self.model.joint.pos_embed
-        return (chosen.to(like.device).permute(0, 3, 1, 2).float() / 127.5 - 1).to(like.dtype)
+        chosen = self.tiles.pictures[[emoji.id for emoji in part]]
+        return pictures_to_tensor(chosen).to(self.model.joint.pos_embed)
 
     def _pick(self, emojis: list[Emoji]) -> list[Emoji]:
         order = np.random.default_rng(self.seed).permutation(len(emojis))[: self.limit]

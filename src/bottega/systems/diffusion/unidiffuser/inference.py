@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bottega.data import Crop, fit_picture, read_picture
+from bottega.data import Crop, fit_picture, pictures_to_tensor, read_picture, tensor_to_pictures
 from bottega.errors import RequestError
 from bottega.results import PicturesResult, WordsResult
 from bottega.room import Progress, Report
@@ -127,8 +127,7 @@ class _Run:
         """The pictures' latents and embeddings."""
         size, like = self.model.config.picture_size, self.model.joint.pos_embed
         squares = [fit_picture(read_picture(path), size, how=Crop()) for path in self.request.inputs]
-        stacked = torch.from_numpy(np.stack(squares)).to(like.device).permute(0, 3, 1, 2)
-        pictures = (stacked.float() / 127.5 - 1).to(like.dtype)
+        pictures = pictures_to_tensor(np.stack(squares)).to(like)
         pictures = pictures.repeat_interleave(self.request.count, dim=0)
         return Conditions.picture(self.model.autoencoder.to_latents(pictures), self.model.picture_embedding(pictures))
 
@@ -146,7 +145,7 @@ class _Run:
 
     def pictures(self, latents: Tensor, captions: tuple[str, ...] | None) -> PicturesResult:
         """Decodes latents into a result."""
-        made = to_pixels(self.model.autoencoder.from_latents(latents))
+        made = tensor_to_pictures(self.model.autoencoder.from_latents(latents))
         return PicturesResult(pictures=made, captions=captions, seed=self.request.seed, settings=self._settings())
 
     def words(self, codes: Tensor, sources: Sequence[str] | None) -> WordsResult:
@@ -165,7 +164,7 @@ class _Run:
             self.done += 1
             preview = None
             if show is not None and latents is not None:
-                preview = lambda: to_pixels(self.model.autoencoder.from_latents(latents[:1]))[0]  # noqa: E731
+                preview = lambda: tensor_to_pictures(self.model.autoencoder.from_latents(latents[:1]))[0]  # noqa: E731
             self.report(Progress(step=self.done, total=self.total, stage="denoise", preview=preview))
 
         return after_step
@@ -211,9 +210,3 @@ _MAKERS: dict[Mode, Callable[[_Run], PicturesResult | WordsResult]] = {
     Mode.IMAGE_VARIATION: _image_variation,
     Mode.TEXT_VARIATION: _text_variation,
 }
-
-
-def to_pixels(pictures: Tensor) -> np.ndarray:
-    """Pictures `(batch, 3, height, width)` in [-1, 1] to uint8 `(batch, height, width, 3)`."""
-    levels = (pictures.float().clamp(-1, 1) + 1) * 127.5
-    return levels.round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()

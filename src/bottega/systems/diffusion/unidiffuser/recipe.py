@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bottega.data import Crop, fit_picture
+from bottega.data import Crop, fit_picture, pictures_to_tensor
 from bottega.networks import clip_normalise
 from bottega.room import Stage
 from bottega.systems.diffusion.unidiffuser.model import Signals, UniDiffuser
@@ -52,7 +52,7 @@ class Pairs(Protocol):
 def load_pictures(pairs: Sequence[Pair], size: int) -> Tensor:
     """Pictures cropped and scaled to squares, `(batch, 3, size, size)` in [-1, 1]."""
     squares = np.stack([fit_picture(pair.picture, size, how=Crop()) for pair in pairs])
-    return torch.from_numpy(squares).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return pictures_to_tensor(squares)
 
 
 class AutoencoderRecipe:

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bottega.metrics import class_shares, pictures_to_tensor, set_distances
+from bottega.data import pictures_to_tensor
+from bottega.metrics import class_shares, set_distances
 from bottega.room import Measure, Progress, Report
 from bottega.systems.diffusion.uvit.config import ClassCondition
 from bottega.systems.diffusion.uvit.inference import GUIDANCE, UVitRequest, ask, draw

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bottega.data import tensor_to_pictures
 from bottega.errors import RequestError
 from bottega.processes.diffusion import (
     ClassifierFree,
@@ -91,13 +92,13 @@ def infer(model: UVitPipeline, request: UVitRequest, report: Report) -> Pictures
     guidance = _guidance(request.guidance, asked)
 
     def after_step(step: int, total: int, x: Tensor, x0: Tensor) -> None:
-        show: Callable[[], np.ndarray] = lambda: to_pixels(model.to_pictures(x0[:1].to(x.dtype)))[0]  # noqa: E731
+        show: Callable[[], np.ndarray] = lambda: tensor_to_pictures(model.to_pictures(x0[:1].to(x.dtype)))[0]  # noqa: E731
         report(Progress(step=step, total=total, stage="denoise", preview=show))
 
     count = request.count * max(len(request.inputs), 1)
     signal = draw(model, asked, count, steps=request.steps, guidance=guidance, seed=request.seed, report=after_step)
     settings = {"steps": request.steps, "guidance": guidance}
-    made = to_pixels(model.to_pictures(signal))
+    made = tensor_to_pictures(model.to_pictures(signal))
     return PicturesResult(pictures=made, captions=asked.captions, seed=request.seed, settings=settings)
 
 
@@ -195,11 +196,6 @@ def class_id(condition: ClassCondition, text: str) -> int:
         RequestError: There is no such class.
     """
     return class_number(condition.names, condition.classes, text)
-
-
-def to_pixels(pictures: Tensor) -> np.ndarray:
-    """Pictures `(batch, 3, height, width)` in [-1, 1] to uint8 `(batch, height, width, 3)`."""
-    return ((pictures.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
 
 
 def _class_ids(condition: ClassCondition, request: UVitRequest) -> list[int]:

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bottega.data import Crop, fit_picture
+from bottega.data import Crop, fit_picture, pictures_to_tensor, tensor_to_pictures
 from bottega.errors import RequestError
 from bottega.processes.diffusion import Weighting
 from bottega.room import Stage
 from bottega.systems.diffusion.uvit.config import ClassCondition, NoCondition, TextCondition
-from bottega.systems.diffusion.uvit.inference import UVitRequest, ask, draw, to_pixels
+from bottega.systems.diffusion.uvit.inference import UVitRequest, ask, draw
 from bottega.systems.diffusion.uvit.model import UVitPipeline
 from bottega.systems.diffusion.uvit.objective import uvit_loss
 from bottega.training import Cosine, FitSettings, Optimizer, Precision, TrainState, decay_groups, descend
@@ -82,7 +82,7 @@ class UVitRecipe:
         """Pictures with their classes or tokens."""
         samples, size = [self.source.sample(index) for index in indices], self.pipeline.config.picture_size
         squares = [fit_picture(sample.picture, size, how=Crop()) for sample in samples]
-        pictures = torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2).float() / 127.5 - 1
+        pictures = pictures_to_tensor(np.stack(squares))
         words, null = self._words(samples)
         if words is not None and null is not None:
             left_out = torch.rand(len(samples), generator=generator) < self.leave_out
@@ -111,7 +111,7 @@ class UVitRecipe:
         with torch.inference_mode():
             asked = ask(self.pipeline, UVitRequest(count=8))
             signal = draw(self.pipeline, asked, 8, steps=12, guidance=1.0, seed=0, report=lambda *_: None)
-            return {"draws": np.concatenate(list(to_pixels(self.pipeline.to_pictures(signal))), axis=1)}
+            return {"draws": np.concatenate(list(tensor_to_pictures(self.pipeline.to_pictures(signal))), axis=1)}
 
     def _words(self, samples: Sequence[Captioned]) -> tuple[Tensor | None, Tensor | None]:
         """The samples' class ids or token ids, and those that say nothing, `(1, ...)`; None where there are none."""

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bottega.data import Crop, fit_picture, read_picture
+from bottega.data import Crop, fit_picture, read_picture, tensor_to_pictures
 from bottega.errors import RequestError
 from bottega.processes.diffusion import Ddpm, Denoised, Epsilon, Prior, from_levels, to_levels
 from bottega.results import PicturesResult, curves
@@ -82,12 +82,12 @@ def infer(model: Vdm, request: VdmRequest, report: Report) -> PicturesResult:
 
 def _draw_result(model: Vdm, request: VdmRequest, report: Report) -> PicturesResult:
     def after_step(step: int, total: int, x: Tensor, x0: Tensor) -> None:
-        show: Callable[[], np.ndarray] = lambda: to_pixels(x0[:1])[0]  # noqa: E731
+        show: Callable[[], np.ndarray] = lambda: tensor_to_pictures(x0[:1])[0]  # noqa: E731
         report(Progress(step=step, total=total, stage="denoise", preview=show))
 
     generators = sample_generators(torch.Generator().manual_seed(request.seed << 32), range(request.count))
     made = draw(model, generators, request.steps, after_step)
-    return PicturesResult(pictures=to_pixels(made), seed=request.seed, settings={"steps": request.steps})
+    return PicturesResult(pictures=tensor_to_pictures(made), seed=request.seed, settings={"steps": request.steps})
 
 
 def draw(
@@ -152,8 +152,3 @@ def schedule_figure(model: Vdm) -> np.ndarray:
     straight = learned[0] + (learned[-1] - learned[0]) * t
     lines = {"learned": (t.numpy(), -learned.numpy()), "straight": (t.numpy(), -straight.numpy())}
     return curves(lines, "log signal-to-noise ratio", "time", "log SNR")
-
-
-def to_pixels(pictures: Tensor) -> np.ndarray:
-    """Pictures `(batch, 3, height, width)` in [-1, 1] to uint8 `(batch, height, width, 3)`."""
-    return to_levels(pictures.float().clamp(-1, 1)).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()

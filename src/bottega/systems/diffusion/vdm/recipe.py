@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bottega.data import Crop, Pictured, Source, fit_picture
+from bottega.data import Crop, Pictured, Source, fit_picture, tensor_to_pictures
 from bottega.room import Stage
-from bottega.systems.diffusion.vdm.inference import draw, to_pixels
+from bottega.systems.diffusion.vdm.inference import draw
 from bottega.systems.diffusion.vdm.model import Vdm
 from bottega.systems.diffusion.vdm.objective import picture_bits
 from bottega.training import Constant, FitSettings, TrainState, decay_groups, descend
@@ -65,7 +65,7 @@ class VdmRecipe:
         """Eight pictures in a row."""
         with torch.inference_mode():
             made = draw(self.model, [torch.Generator().manual_seed(i) for i in range(8)], 50)
-            return {"draws": np.concatenate(list(to_pixels(made)), axis=1)}
+            return {"draws": np.concatenate(list(tensor_to_pictures(made)), axis=1)}
 
 
 def vdm_recipe(model: nn.Module, source: Source[Pictured]) -> VdmRecipe:

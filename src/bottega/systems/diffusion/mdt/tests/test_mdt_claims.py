@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from bottega.data import pictures_to_tensor
 from bottega.errors import Cancelled, RequestError
-from bottega.metrics import pictures_to_tensor
 from bottega.networks import Dit, DitConfig
 from bottega.processes.diffusion import Epsilon, MinSnr, Uniform
 from bottega.room import silent

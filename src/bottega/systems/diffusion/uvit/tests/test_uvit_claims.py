@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from bottega.data import pictures_to_tensor
 from bottega.errors import Cancelled, RequestError, WeightsError
-from bottega.metrics import pictures_to_tensor
 from bottega.networks import UVitTrunkConfig
 from bottega.processes.diffusion import Uniform
 from bottega.room import silent
