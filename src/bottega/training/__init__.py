@@ -7,7 +7,7 @@ from bottega.training.fit import fit
 from bottega.training.journal import NotFiniteError, Tensorboard
 from bottega.training.optimizers import adamw, decay_groups, optimizer_of
 from bottega.training.progress import FitResult, TrainProgress
-from bottega.training.randomness import sample_generators
+from bottega.training.randomness import draw_generators, sample_generators
 from bottega.training.recipe import CompiledParts, OwnOptimizers, Previewing, Recipe, TrainState, autocast, descend
 from bottega.training.schedules import Constant, Cosine, InverseSquareRoot, Linear, rate_factor
 from bottega.training.settings import Ddp, FitSettings, Fsdp, Optimizer, Precision, Single, describe, settings_hash
@@ -39,6 +39,7 @@ __all__ = [
     "decay_groups",
     "descend",
     "describe",
+    "draw_generators",
     "fit",
     "list_checkpoints",
     "load_checkpoint",

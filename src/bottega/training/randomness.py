@@ -39,3 +39,16 @@ def sample_generators(generator: torch.Generator, indices: Sequence[int]) -> lis
     """
     key = generator.initial_seed() >> 32
     return [torch.Generator().manual_seed(mix(key, index)) for index in indices]
+
+
+def draw_generators(seed: int, count: int) -> list[torch.Generator]:
+    """One generator for each item that a request makes: item i depends on the seed and i alone.
+
+    Args:
+        seed: The request's seed.
+        count: Items.
+
+    Returns:
+        CPU generators, in the items' order.
+    """
+    return sample_generators(torch.Generator().manual_seed(seed << 32), range(count))

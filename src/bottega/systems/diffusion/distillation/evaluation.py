@@ -13,8 +13,9 @@ from bottega.metrics import PixelFeatures, frechet_distance
 from bottega.processes.diffusion import Ddim, UniformGrid, no_report
 from bottega.processes.distillation import teacher_of
 from bottega.room import Measure, Progress, Report
-from bottega.systems.diffusion.distillation.inference import draw, noise_generators
+from bottega.systems.diffusion.distillation.inference import draw
 from bottega.systems.diffusion.distillation.model import Distillation, strengths
+from bottega.training import draw_generators
 from bottega.worlds import EmojiWorld
 
 STEPS, TEACHER_STEPS, BATCH = (1, 2, 4, 8), 50, 32
@@ -97,7 +98,7 @@ def _students(model: Distillation, words: Sequence[str], steps: int, seed: int) 
 def _teachers(model: Distillation, words: Sequence[str], steps: int, seed: int) -> Tensor:
     """The teacher's pictures by DDIM from the noise that the student starts from."""
     teacher, times = model.teacher, UniformGrid(steps)(model.path)
-    start = teacher.start(noise_generators(seed, len(words)), times[0])
+    start = teacher.start(draw_generators(seed, len(words)), times[0])
     cond = model.student.asked(model.conditions(words), strengths(model, None, len(words)))
     return _pictures(model, Ddim()(teacher_of(teacher, model.config.guidance), start, times, model.path, cond=cond))
 

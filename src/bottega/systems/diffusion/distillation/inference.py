@@ -15,7 +15,7 @@ from bottega.processes.diffusion import StepReport
 from bottega.results import PicturesResult
 from bottega.room import Progress, Report
 from bottega.systems.diffusion.distillation.model import Distillation, strengths
-from bottega.training import sample_generators
+from bottega.training import draw_generators
 
 MAX_ITEMS, MAX_STEPS = 256, 8
 
@@ -92,13 +92,8 @@ def draw(
         report: As solvers call it.
     """
     times = model.times(steps)
-    start = model.teacher.start(noise_generators(seed, len(texts)), times[0])
+    start = model.teacher.start(draw_generators(seed, len(texts)), times[0])
     cond = model.student.asked(model.conditions(texts), scale)
     again = torch.Generator().manual_seed(seed)
     solver, function = model.solver(), model.function(model.student)
     return solver(function, start, times, model.path, cond=cond, generator=again, report=report)
-
-
-def noise_generators(seed: int, count: int) -> list[torch.Generator]:
-    """A source of noise for each item."""
-    return sample_generators(torch.Generator().manual_seed(seed << 32), range(count))

@@ -17,7 +17,7 @@ from bottega.systems.diffusion.edm_experts.inference import TextReaders, ask, dr
 from bottega.systems.diffusion.edm_experts.model import EdmExperts
 from bottega.systems.diffusion.edm_experts.objective import IntervalTimes, edm_loss, member_times
 from bottega.systems.diffusion.edm_experts.sampling import Region, boost_of, draw_base
-from bottega.training import sample_generators
+from bottega.training import draw_generators
 from bottega.worlds import ColouredEmojiWorld, tight_box
 from bottega.worlds.emoji import coloured_nouns, load_atlas
 
@@ -164,7 +164,7 @@ def painting(model: EdmExperts, asked: Sequence[Asked], seed: int) -> Measure:
     texts = [" and ".join(f"a{'n' * (c[0] in 'aeiou')} {c} {s}" for c, s in one.things) for one in asked]
     told = ask(model, texts)
     size = model.config.base.unet.size
-    streams = sample_generators(torch.Generator().manual_seed(seed << 32), range(len(texts)))
+    streams = draw_generators(seed, len(texts))
     noise = torch.stack([torch.randn(3, size, size, generator=stream) for stream in streams]).to(told["clip"])
     regions = [
         [Region(phrase=" ".join(thing), mask=mask) for thing, mask in zip(one.things, one.masks, strict=True)]

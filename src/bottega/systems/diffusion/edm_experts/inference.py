@@ -18,7 +18,7 @@ from bottega.room import PictureFile, Progress, Report
 from bottega.systems.diffusion.edm_experts.model import EdmExperts, kept
 from bottega.systems.diffusion.edm_experts.objective import PATH
 from bottega.systems.diffusion.edm_experts.sampling import boost_of, draw_base, draw_upscaled, read_regions
-from bottega.training import sample_generators
+from bottega.training import draw_generators
 
 MAX_ITEMS = 256
 
@@ -153,7 +153,7 @@ def draw(
         guidance: Scale of classifier-free guidance.
         report: As solvers call it.
     """
-    streams = sample_generators(torch.Generator().manual_seed(seed << 32), range(len(told["clip"])))
+    streams = draw_generators(seed, len(told["clip"]))
     sizes = [stage.unet.size for stage in (model.config.base, *model.config.upscalers)]
 
     def noise(size: int) -> Tensor:

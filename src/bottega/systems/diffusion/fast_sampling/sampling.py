@@ -39,7 +39,7 @@ from bottega.processes.diffusion import (
     UniPc,
     no_report,
 )
-from bottega.training import sample_generators
+from bottega.training import draw_generators
 
 
 class SolverName(Enum):
@@ -226,7 +226,7 @@ def draw(
 
 def start_noise(prior: Prior, count: int, seed: int) -> Tensor:
     """Pure noise at the path's noisiest time; item i depends on the seed and i alone."""
-    generators = sample_generators(torch.Generator().manual_seed(seed << 32), range(count))
+    generators = draw_generators(seed, count)
     return prior.start(generators, prior.path.t_max)
 
 

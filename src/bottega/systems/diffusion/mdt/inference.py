@@ -26,7 +26,7 @@ from bottega.results import PicturesResult
 from bottega.room import Progress, Report
 from bottega.systems.diffusion.mdt.model import MdtPipeline
 from bottega.systems.diffusion.mdt.objective import PATH, NoisePredictor, denoiser, ranged_denoiser
-from bottega.training import sample_generators
+from bottega.training import draw_generators
 from bottega.worlds.emoji import HasCaption, class_number, class_of_sample
 
 MAX_ITEMS = 256
@@ -111,7 +111,7 @@ def draw(model: MdtPipeline, labels: Sequence[int], request: MdtRequest, report:
     ancestral = request.sampler is Sampler.ANCESTRAL
     start = torch.stack([
         torch.randn(trunk.channels, trunk.size, trunk.size, generator=generator)
-        for generator in _generators(request.seed, len(labels))
+        for generator in draw_generators(request.seed, len(labels))
     ])  # fmt: skip
     guidance = PowerCosine(
         scale=request.guidance, null_cond=_null(model), power=request.power, horizon=float(PATH.steps),
@@ -132,7 +132,7 @@ def chosen_classes(model: MdtPipeline, request: MdtRequest) -> list[int]:
     named = [class_number(config.class_names, config.trunk.classes, text) for text in request.inputs]
     if named:
         return [number for number in named for _ in range(request.count)]
-    chance = _generators(request.seed + 1, request.count)
+    chance = draw_generators(request.seed + 1, request.count)
     return [int(torch.randint(config.trunk.classes, (), generator=generator)) for generator in chance]
 
 
@@ -166,7 +166,3 @@ def prior(model: MdtPipeline) -> Prior:
 def _null(model: MdtPipeline) -> Tensor:
     """The class that stands for any, of one row."""
     return torch.tensor([model.config.trunk.classes], device=next(model.network.parameters()).device)
-
-
-def _generators(seed: int, count: int) -> list[torch.Generator]:
-    return sample_generators(torch.Generator().manual_seed(seed << 32), range(count))

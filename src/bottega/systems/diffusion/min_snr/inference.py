@@ -26,7 +26,7 @@ from bottega.results import PicturesResult, curves, heat_map
 from bottega.room import Progress, Report
 from bottega.systems.diffusion.min_snr.config import EMOJI_GROUPS, WEIGHTINGS
 from bottega.systems.diffusion.min_snr.model import MinSnrPipeline
-from bottega.training import sample_generators
+from bottega.training import draw_generators
 from bottega.worlds.emoji import load_index, reference_pictures, split
 
 MAX_ITEMS = 256
@@ -128,7 +128,7 @@ def draw(
 ) -> Tensor:
     """States of the classes with these numbers; item i depends on the seed and i alone."""
     path, known = model.path, prior(model)
-    generators = sample_generators(torch.Generator().manual_seed(request.seed << 32), range(len(ids)))
+    generators = draw_generators(request.seed, len(ids))
     guidance = ClassifierFree(scale=request.guidance, null_cond=known.null_cond)
     end = request.guide_below * (model.config.noise_levels - 1)
     limited = guidance if request.guide_below == 1 else IntervalGuidance(guidance=guidance, low=-1.0, high=end)

@@ -27,7 +27,7 @@ from bottega.systems.diffusion.ncsn.sampling import (
     separate,
     to_pictures,
 )
-from bottega.training import sample_generators
+from bottega.training import draw_generators
 
 MAX_ITEMS = 256
 
@@ -148,11 +148,11 @@ def draw(
     """
     source, (sigmas, solver) = prior(model), plan(model, request)
     turns, denoiser = request.mode is Mode.INTERPOLATE, source.denoiser()
-    starts = _streams(request.seed, request.count if turns else request.items)
+    starts = draw_generators(request.seed, request.count if turns else request.items)
     x = torch.stack([torch.rand(source.shape, generator=generator) for generator in starts])
     noise: Draw = separate(starts, source.shape)
     if turns:
-        noise = between(noise, separate(_streams(request.seed + 1, request.count), source.shape), ROW)
+        noise = between(noise, separate(draw_generators(request.seed + 1, request.count), source.shape), ROW)
         x = x.repeat_interleave(ROW, dim=0)
     like = source.like
     return anneal(
@@ -191,7 +191,3 @@ def _known(model: Ncsn, request: NcsnRequest) -> Known:
     across = torch.arange(size, device=device) < size // 2
     mask = across if request.keep in (Side.LEFT, Side.TOP) else across.flip(0)
     return Known(pictures=states, mask=mask[:, None] if request.keep in (Side.TOP, Side.BOTTOM) else mask)
-
-
-def _streams(seed: int, count: int) -> list[torch.Generator]:
-    return sample_generators(torch.Generator().manual_seed(seed << 32), range(count))

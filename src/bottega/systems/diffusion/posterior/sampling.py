@@ -40,7 +40,7 @@ from bottega.processes.diffusion import (
     no_report,
 )
 from bottega.systems.diffusion.posterior.model import Reader, ScanPrior
-from bottega.training import sample_generators
+from bottega.training import draw_generators
 
 
 class Method(Enum):
@@ -106,7 +106,7 @@ class Drawing:
         """States `(count, *shape)` under a guidance, with an edit at every time."""
         prior, times = self.prior, self.times
         solver = self.solver if edit is None else Edited(solver=self.solver, edit=edit, resample=resample)
-        start = prior.start(sample_generators(torch.Generator().manual_seed(self.seed << 32), range(count)), times[0])
+        start = prior.start(draw_generators(self.seed, count), times[0])
         return solver(
             self._denoiser(guidance), start, times, prior.path, cond=prior.conditions((), count),
             generator=self._generator(), report=self.report,

@@ -19,7 +19,7 @@ from bottega.processes.diffusion import bits_per_dimension, dequantised
 from bottega.room import Measure, Progress, Report
 from bottega.systems.diffusion.score_sde.model import ScoreSde
 from bottega.systems.diffusion.score_sde.sampling import Corrected, Plan, Sampler, draw, likelihood
-from bottega.training import sample_generators
+from bottega.training import draw_generators
 from bottega.worlds.emoji import emoji_class, family_weights, reference_pictures, split
 
 BATCH = 32
@@ -139,7 +139,7 @@ def _drawn(model: ScoreSde, seed: int, limit: int, report: Report) -> dict[str, 
     first, second = (random.choice(len(emojis), count, p=weights) for _ in range(2))
     tiles = pictures_to_tensor(reference_pictures("train", model.config.network.size)[0])
     plan, made = Plan(sampler=Sampler.HEUN, corrector=Corrected.NONE, steps=20), []
-    streams = sample_generators(torch.Generator().manual_seed(seed << 32), range(count))
+    streams = draw_generators(seed, count)
     with torch.inference_mode():
         for start in range(0, count, BATCH):
             states = draw(model, plan, streams[start : start + BATCH])

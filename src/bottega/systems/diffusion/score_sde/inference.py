@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from bottega.room import Progress, Report
 from bottega.systems.diffusion.score_sde.model import ScoreSde
 from bottega.systems.diffusion.score_sde.objective import denoiser
 from bottega.systems.diffusion.score_sde.sampling import Corrected, Plan, Sampler, draw, likelihood
-from bottega.training import sample_generators
+from bottega.training import draw_generators
 
 MAX_ITEMS = 256
 ROW = 8
@@ -128,13 +128,13 @@ def _sample(model: ScoreSde, request: ScoreSdeRequest, report: Report) -> Tensor
         show: Callable[[], np.ndarray] = lambda: tensor_to_pictures(model.to_pictures(x0[:1]))[0]  # noqa: E731
         report(Progress(step=step, total=total, stage="denoise", preview=show))
 
-    return model.to_pictures(draw(model, request.plan, _streams(request.seed, request.count), report=after_step))
+    return model.to_pictures(draw(model, request.plan, draw_generators(request.seed, request.count), report=after_step))
 
 
 def _judge(model: ScoreSde, request: ScoreSdeRequest, report: Report) -> tuple[Tensor, tuple[str, ...]]:
     """The pictures, each captioned with its bits per dimension."""
     pixels = _read(model, request, 1)
-    streams = _streams(request.seed, len(pixels))
+    streams = draw_generators(request.seed, len(pixels))
     captions = []
     for number, (picture, stream) in enumerate(zip(pixels, streams, strict=True), 1):
         given = dequantised(picture[None], stream).to(next(model.parameters()))
@@ -198,7 +198,3 @@ def _read(model: ScoreSde, request: ScoreSdeRequest, least: int) -> Tensor:
 def _plain(pixels: Tensor) -> Tensor:
     """Bytes as pictures in [-1, 1]."""
     return pixels / 127.5 - 1.0
-
-
-def _streams(seed: int, count: int) -> Sequence[torch.Generator]:
-    return sample_generators(torch.Generator().manual_seed(seed << 32), range(count))

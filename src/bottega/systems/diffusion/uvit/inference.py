@@ -26,7 +26,7 @@ from bottega.room import Progress, Report
 from bottega.systems.diffusion.uvit.config import ClassCondition, NoCondition, TextCondition
 from bottega.systems.diffusion.uvit.model import UVitPipeline
 from bottega.systems.diffusion.uvit.objective import NoisePredictor, denoiser, noise_path
-from bottega.training import sample_generators
+from bottega.training import draw_generators
 from bottega.worlds.emoji import HasCaption, class_number, class_of_sample
 
 MAX_ITEMS = 256
@@ -126,7 +126,7 @@ def draw(
     config, like = model.config, model.network.pos_embed
     path = noise_path(config)
     shape = (config.channels, config.size, config.size)
-    start = torch.stack([torch.randn(shape, generator=generator) for generator in _generators(seed, count)])
+    start = torch.stack([torch.randn(shape, generator=generator) for generator in draw_generators(seed, count)])
     denoise: Denoiser = denoiser(model.network)
     if asked.null is not None:
         denoise = ClassifierFree(scale=guidance, null_cond=asked.null)(denoise)
@@ -203,7 +203,7 @@ def _class_ids(condition: ClassCondition, request: UVitRequest) -> list[int]:
     named = [class_id(condition, text) for text in request.inputs]
     if named:
         return [number for number in named for _ in range(request.count)]
-    streams = _generators(request.seed + 1, request.count)
+    streams = draw_generators(request.seed + 1, request.count)
     return [int(torch.randint(condition.classes, (), generator=stream, device="cpu")) for stream in streams]
 
 
@@ -221,7 +221,3 @@ def _times(path: Path, steps: int) -> tuple[float, ...]:
 
 def _repeated(texts: tuple[str, ...], count: int) -> tuple[str, ...]:
     return tuple(text for text in texts for _ in range(count))
-
-
-def _generators(seed: int, count: int) -> list[torch.Generator]:
-    return sample_generators(torch.Generator().manual_seed(seed << 32), range(count))

@@ -17,7 +17,7 @@ from bottega.results import PicturesResult, curves
 from bottega.room import Progress, Report
 from bottega.systems.diffusion.vdm.model import NoiseAtTime, Vdm
 from bottega.systems.diffusion.vdm.objective import picture_bits
-from bottega.training import sample_generators
+from bottega.training import draw_generators
 from bottega.worlds.emoji import reference_pictures
 
 MAX_ITEMS = 256
@@ -85,7 +85,7 @@ def _draw_result(model: Vdm, request: VdmRequest, report: Report) -> PicturesRes
         show: Callable[[], np.ndarray] = lambda: tensor_to_pictures(x0[:1])[0]  # noqa: E731
         report(Progress(step=step, total=total, stage="denoise", preview=show))
 
-    generators = sample_generators(torch.Generator().manual_seed(request.seed << 32), range(request.count))
+    generators = draw_generators(request.seed, request.count)
     made = draw(model, generators, request.steps, after_step)
     return PicturesResult(pictures=tensor_to_pictures(made), seed=request.seed, settings={"steps": request.steps})
 

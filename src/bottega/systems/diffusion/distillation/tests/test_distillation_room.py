@@ -20,12 +20,12 @@ from bottega.systems.diffusion.distillation.config import (
     Progressive,
 )
 from bottega.systems.diffusion.distillation.evaluation import evaluate
-from bottega.systems.diffusion.distillation.inference import DistillationRequest, draw, infer, noise_generators
+from bottega.systems.diffusion.distillation.inference import DistillationRequest, draw, infer
 from bottega.systems.diffusion.distillation.model import Distillation, prior, strengths
 from bottega.systems.diffusion.distillation.objective import segment_task, whole_segment_task
 from bottega.systems.diffusion.distillation.recipe import STAGES, DistillationRecipe
 from bottega.systems.diffusion.distillation.system import DistillationOptions, MethodName, configure
-from bottega.training import Optimizer, Precision, fit
+from bottega.training import Optimizer, Precision, draw_generators, fit
 from bottega.worlds import EmojiWorld
 
 SIDE, WORDS = 16, ("red heart", "cat face", "pizza")
@@ -138,7 +138,7 @@ def test_a_fresh_student_in_segments_is_its_teacher_under_ddim():
         with torch.no_grad():
             student = draw(model, words, scale, steps=steps, seed=3, report=lambda *_: None)
             times = model.times(steps)
-            start = model.teacher.start(noise_generators(3, 3), times[0])
+            start = model.teacher.start(draw_generators(3, 3), times[0])
             cond = model.conditions(words)
             plain = Ddim()(teacher_of(model.teacher, GuidanceRange(low=1, high=1)), start, times, model.path, cond=cond)
         torch.testing.assert_close(student, plain)

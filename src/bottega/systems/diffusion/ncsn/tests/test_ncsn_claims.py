@@ -32,7 +32,7 @@ from bottega.systems.diffusion.ncsn.model import Ncsn
 from bottega.systems.diffusion.ncsn.objective import ncsn_loss
 from bottega.systems.diffusion.ncsn.recipe import NcsnRecipe
 from bottega.systems.diffusion.ncsn.sampling import Known, anneal, from_pictures, prior, to_pictures
-from bottega.training import FitSettings, fit
+from bottega.training import FitSettings, draw_generators, fit
 from bottega.worlds import EmojiWorld
 
 LEVELS = NoiseLevels(first=5.0, last=0.05, count=6, step=5e-4, steps_per_level=2)
@@ -166,9 +166,8 @@ def test_the_rooms_loop_is_the_cores_solver():
     """With the same noise: a batch of one, whose stream also gave the start."""
     model = build(V2)
     source, (sigmas, solver) = prior(model), plan(model, NcsnRequest())
-    from bottega.systems.diffusion.ncsn.inference import _streams
 
-    (stream,) = _streams(7, 1)
+    (stream,) = draw_generators(7, 1)
     start = torch.rand(source.shape, generator=stream)[None]
     with torch.no_grad():
         expected = solver(source.denoiser(), start, (*sigmas, 0.0), source.path, generator=stream)
