@@ -1,28 +1,39 @@
 """Layers that several published networks share."""
 
-from bottega.layers.attention import KeyValueCache, SelfAttention, attend, merge_heads, split_heads
+from bottega.layers.attention import KeyValueCache, SelfAttention, attend, attend_grouped, merge_heads, split_heads
 from bottega.layers.block import PostNormBlock, PreNormBlock
 from bottega.layers.conv import Downsample, PixelAttention, ResnetBlock, Upsample
 from bottega.layers.execution import LinearRates, linear_rates, prepare_for_inference, undo_preparation
-from bottega.layers.mlp import Activation, Mlp, activate
+from bottega.layers.memory import FullMemory, Memory
+from bottega.layers.mlp import Activation, GatedMlp, Mlp, activate
+from bottega.layers.norm import RmsNorm
 from bottega.layers.patch import PatchEmbed, unpatchify
 from bottega.layers.position import sinusoid
+from bottega.layers.rotary import Rotary, RotaryLayout, Turns
 
 __all__ = [
     "Activation",
     "Downsample",
+    "FullMemory",
+    "GatedMlp",
     "KeyValueCache",
     "LinearRates",
+    "Memory",
     "Mlp",
     "PatchEmbed",
     "PixelAttention",
     "PostNormBlock",
     "PreNormBlock",
     "ResnetBlock",
+    "RmsNorm",
+    "Rotary",
+    "RotaryLayout",
     "SelfAttention",
+    "Turns",
     "Upsample",
     "activate",
     "attend",
+    "attend_grouped",
     "linear_rates",
     "merge_heads",
     "prepare_for_inference",

@@ -60,6 +60,35 @@ def _attend_by_rows(
     return blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim=-2)
 
 
+def attend_grouped(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None = None, causal: bool = False, scale: float | None = None
+) -> Tensor:
+    """Attention in which several query heads share one key and value head.
+
+    Args:
+        q: `(batch, heads, queries, head_dim)`; heads `i * group ... (i + 1) * group - 1` look at key head i.
+        k: `(batch, kv_heads, keys, head_dim)`; `kv_heads` divides `heads`.
+        v: `(batch, kv_heads, keys, value_dim)`.
+        mask: As in `attend`, `(queries, keys)` or `(batch, 1, queries, keys)`.
+        causal: As in `attend`.
+        scale: As in `attend`.
+
+    Returns:
+        `(batch, heads, queries, value_dim)`.
+
+    Source: arXiv:2305.13245, section 2.2.
+    """
+    group = q.shape[1] // k.shape[1]
+    if group == 1:
+        return attend(q, k, v, mask=mask, causal=causal, scale=scale)
+    if causal:
+        k, v = k.repeat_interleave(group, dim=1), v.repeat_interleave(group, dim=1)
+        return attend(q, k, v, causal=True, scale=scale)
+    rows = q.unflatten(1, (-1, group)).flatten(2, 3)  # the queries of a group are rows over the same keys
+    wide = None if mask is None else mask.repeat(*(1,) * (mask.ndim - 2), group, 1)
+    return attend(rows, k, v, mask=wide, scale=scale).unflatten(2, (group, -1)).flatten(1, 2)
+
+
 def split_heads(x: Tensor, num_heads: int) -> Tensor:
     """`(batch, tokens, heads * head_dim)` to `(batch, heads, tokens, head_dim)`."""
     return x.unflatten(-1, (num_heads, -1)).transpose(-2, -3)

@@ -51,3 +51,24 @@ class Mlp(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`(..., width)` to `(..., width)`."""
         return self.fc2(activate(self.fc1(x), self.activation))
+
+
+class GatedMlp(nn.Module):
+    """SwiGLU: `down(silu(gate(x)) * up(x))` without biases, gate and up in one product.
+
+    Args:
+        width: Channels in and out.
+        hidden: Channels of the gate and of what it gates.
+
+    Source: arXiv:2002.05202, equation 6.
+    """
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.gate_up = nn.Linear(width, 2 * hidden, bias=False)
+        self.down = nn.Linear(hidden, width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(..., width)` to `(..., width)`."""
+        gate, up = self.gate_up(x).chunk(2, dim=-1)
+        return self.down(F.silu(gate) * up)

@@ -12,7 +12,14 @@ from bottega.networks.adm_unet import (
 from bottega.networks.adm_unet_tables import LEGACY_ROWS, NEW_ROWS, adm_keys_diffusers, adm_keys_edm, adm_keys_guided
 from bottega.networks.autoencoder_kl import AutoencoderKl, AutoencoderKlConfig, DiagonalGaussian
 from bottega.networks.caption_decoder import CaptionDecoder, CaptionDecoderConfig
-from bottega.networks.clip import ClipText, ClipTextConfig, ClipVision, ClipVisionConfig, clip_normalise
+from bottega.networks.clip import (
+    ClipText,
+    ClipTextConfig,
+    ClipVision,
+    ClipVisionConfig,
+    clip_normalise,
+    contrastive_loss,
+)
 from bottega.networks.diffusion_vit import DiffusionVit, DiffusionVitConfig, diffusion_vit_keys
 from bottega.networks.dit import (
     DIT_SIZES,
@@ -35,6 +42,8 @@ from bottega.networks.dit_tables import (
     dit_keys,
 )
 from bottega.networks.gpt2 import Gpt2, Gpt2Config
+from bottega.networks.llama import Llama, LlamaAttention, LlamaBlock, LlamaConfig
+from bottega.networks.llama_tables import llama_config, llama_json, llama_keys, llama_meta_keys
 from bottega.networks.ncsnpp import BlockKind, Ncsnpp, NcsnppConfig, Progressive, TimeEmbedding
 from bottega.networks.ncsnpp_tables import ncsnpp_keys
 from bottega.networks.t5 import (
@@ -67,17 +76,6 @@ from bottega.networks.vit import VIT_SIZES, Vit, VitConfig
 __all__ = [
     "ADM_SIZES",
     "AUTOENCODER_KL_KEYS",
-    "CAPTION_DECODER_KEYS",
-    "CLIP_TEXT_KEYS",
-    "CLIP_VISION_KEYS",
-    "DIT_DIFFUSERS_SIZES",
-    "DIT_END_KEYS",
-    "DIT_SIZES",
-    "GPT2_KEYS",
-    "LEGACY_ROWS",
-    "NEW_ROWS",
-    "T5_SIZES",
-    "VIT_SIZES",
     "AdmBlock",
     "AdmCondition",
     "AdmEmbedding",
@@ -88,12 +86,18 @@ __all__ = [
     "AutoencoderKlConfig",
     "BlockKind",
     "BlockNorm",
+    "CAPTION_DECODER_KEYS",
+    "CLIP_TEXT_KEYS",
+    "CLIP_VISION_KEYS",
     "CaptionDecoder",
     "CaptionDecoderConfig",
     "ClipText",
     "ClipTextConfig",
     "ClipVision",
     "ClipVisionConfig",
+    "DIT_DIFFUSERS_SIZES",
+    "DIT_END_KEYS",
+    "DIT_SIZES",
     "DiagonalGaussian",
     "DiffusionVit",
     "DiffusionVitConfig",
@@ -101,17 +105,26 @@ __all__ = [
     "DitBlock",
     "DitConfig",
     "DitHead",
+    "GPT2_KEYS",
     "Gpt2",
     "Gpt2Config",
+    "LEGACY_ROWS",
+    "Llama",
+    "LlamaAttention",
+    "LlamaBlock",
+    "LlamaConfig",
+    "NEW_ROWS",
     "Ncsnpp",
     "NcsnppConfig",
     "Progressive",
     "T5Encoder",
     "T5EncoderConfig",
+    "T5_SIZES",
     "TimeAndClass",
     "TimeEmbedding",
     "UVitTrunk",
     "UVitTrunkConfig",
+    "VIT_SIZES",
     "Vit",
     "VitConfig",
     "adm_keys_diffusers",
@@ -125,6 +138,7 @@ __all__ = [
     "clip_text_json",
     "clip_vision_config",
     "clip_vision_json",
+    "contrastive_loss",
     "diffusion_vit_keys",
     "dit_block_keys",
     "dit_config",
@@ -135,6 +149,10 @@ __all__ = [
     "gpt2_json",
     "initialise_dit",
     "initialise_vit",
+    "llama_config",
+    "llama_json",
+    "llama_keys",
+    "llama_meta_keys",
     "ncsnpp_keys",
     "position_waves",
     "t5_encoder_config",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bottega.layers import Activation, PreNormBlock
@@ -130,3 +131,19 @@ def clip_normalise(picture: Tensor) -> Tensor:
     mean = picture.new_tensor(CLIP_MEAN)[:, None, None]
     std = picture.new_tensor(CLIP_STD)[:, None, None]
     return ((picture + 1) / 2 - mean) / std
+
+
+def contrastive_loss(texts: Tensor, pictures: Tensor, log_scale: Tensor) -> Tensor:
+    """The symmetric cross-entropy of matching texts and pictures of a batch.
+
+    Args:
+        texts: Embeddings `(batch, channels)`.
+        pictures: Embeddings of the pictures they belong to, `(batch, channels)`.
+        log_scale: Logarithm of the inverse temperature, a tensor without axes.
+
+    Source: arXiv:2103.00020, figure 3.
+    """
+    logits = F.normalize(texts.float(), dim=-1) @ F.normalize(pictures.float(), dim=-1).T
+    logits = logits * log_scale.clamp(max=4.6052).exp()  # the published bound: a factor of 100
+    labels = torch.arange(len(logits), device=logits.device)
+    return 0.5 * (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels))

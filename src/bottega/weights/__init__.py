@@ -3,7 +3,17 @@
 from bottega.weights.atomic import write_atomically, write_bytes, write_text
 from bottega.weights.audit import PickleWatch, Unpickling, forbid_unpickling
 from bottega.weights.bundled import WeightsCard, bundled_path, card_path, read_card, verify, write_card
-from bottega.weights.changes import Change, ConvAsLinear, LinearAsConv, Permute, Reorder, Reshape, Same, Transpose
+from bottega.weights.changes import (
+    Change,
+    ConvAsLinear,
+    LinearAsConv,
+    PairsAsHalves,
+    Permute,
+    Reorder,
+    Reshape,
+    Same,
+    Transpose,
+)
 from bottega.weights.configs import decode_config, encode_config
 from bottega.weights.files import read_json, read_metadata, read_tensors, write_tensors
 from bottega.weights.folders import read_folder_config, read_folder_tensors, write_folder
@@ -30,6 +40,7 @@ __all__ = [
     "LoadReport",
     "NativeHeader",
     "NativeWeights",
+    "PairsAsHalves",
     "Permute",
     "PickleWatch",
     "Rename",

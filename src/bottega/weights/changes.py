@@ -172,6 +172,30 @@ class Reorder:
         return Reorder(inverse, self.dim).to_ours(tensor)
 
 
+@dataclass(frozen=True, slots=True)
+class PairsAsHalves:
+    """Rows of rotary heads: theirs turns channels 2 i and 2 i + 1 of a head together, ours i and i + head_dim / 2.
+
+    Args:
+        head_dim: Rows of a head, even.
+    """
+
+    head_dim: int
+
+    def to_ours(self, tensor: Tensor) -> Tensor:
+        """Our tensor for theirs."""
+        return self._swap(tensor, self.head_dim // 2, 2)
+
+    def to_theirs(self, tensor: Tensor) -> Tensor:
+        """Their tensor for ours."""
+        return self._swap(tensor, 2, self.head_dim // 2)
+
+    def _swap(self, tensor: Tensor, outer: int, inner: int) -> Tensor:
+        if tensor.dim() == 0 or tensor.shape[0] % self.head_dim:
+            raise WeightsError(f"shape {tuple(tensor.shape)} has no heads of {self.head_dim} rows")
+        return tensor.unflatten(0, (-1, outer, inner)).transpose(1, 2).reshape(tensor.shape)
+
+
 def _reshaped(tensor: Tensor, source: tuple[int, ...], target: tuple[int, ...]) -> Tensor:
     fits = tensor.dim() == len(source) and all(
         size in (-1, actual) for size, actual in zip(source, tensor.shape, strict=True)

@@ -62,18 +62,25 @@ class Fuse:
         theirs: Their key patterns in order of concatenation, each with the same wildcards as `ours`.
         dim: The dimension of ours along which they are concatenated.
         sizes: The size of each part along `dim`; None means equal parts.
-        change: How each of their tensors differs from its part of ours.
+        change: How each of their tensors differs from its part of ours; a tuple has one change for each.
     """
 
     ours: str
     theirs: tuple[str, ...]
     dim: int = field(default=0, kw_only=True)
     sizes: tuple[int, ...] | None = field(default=None, kw_only=True)
-    change: Change = field(default=Same(), kw_only=True)
+    change: Change | tuple[Change, ...] = field(default=Same(), kw_only=True)
 
     def __post_init__(self) -> None:
         _require_same_wildcards(self.ours, *self.theirs)
         _require_parts(self.theirs, self.sizes)
+        if isinstance(self.change, tuple) and len(self.change) != len(self.theirs):
+            raise ValueError(f"{len(self.change)} changes for {len(self.theirs)} parts of {self.ours!r}")
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """One change for each part."""
+        return self.change if isinstance(self.change, tuple) else (self.change,) * len(self.theirs)
 
     @property
     def our_patterns(self) -> tuple[str, ...]:
@@ -87,11 +94,13 @@ class Fuse:
 
     def to_ours(self, theirs: Sequence[Tensor]) -> list[Tensor]:
         """Our tensors of one match."""
-        return [_concatenate([self.change.to_ours(part) for part in theirs], self.dim, self.sizes)]
+        parts = [change.to_ours(part) for change, part in zip(self.changes, theirs, strict=True)]
+        return [_concatenate(parts, self.dim, self.sizes)]
 
     def to_theirs(self, ours: Sequence[Tensor]) -> list[Tensor]:
         """Their tensors of one match."""
-        return [self.change.to_theirs(part) for part in _cut(ours[0], self.dim, self.sizes, len(self.theirs))]
+        parts = _cut(ours[0], self.dim, self.sizes, len(self.theirs))
+        return [change.to_theirs(part) for change, part in zip(self.changes, parts, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,21 @@
+"""Decoding: how a causal model writes, one token or several a pass."""
+
+from bottega.processes.decoding.generate import Continuation, Stop, beam_search, never, prefill, require_room, write
+from bottega.processes.decoding.model import LanguageModel
+from bottega.processes.decoding.sampling import GREEDY, Sampling, draw, next_tokens, probabilities
+
+__all__ = [
+    "GREEDY",
+    "Continuation",
+    "LanguageModel",
+    "Sampling",
+    "Stop",
+    "beam_search",
+    "draw",
+    "never",
+    "next_tokens",
+    "prefill",
+    "probabilities",
+    "require_room",
+    "write",
+]
