@@ -1,6 +1,7 @@
 """Worlds: procedural and bundled data with exact answers, as deterministic functions of a seed and an index."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from bottega.errors import RequestError
@@ -30,6 +31,25 @@ def open_world(name: str) -> World[Any]:
     return WORLDS[name]()
 
 
+def source_at(place: str | Path | None, default: Any) -> Any:  # noqa: ANN401 - a world or a folder of the user's
+    """What training reads: a room's own world, another by name, or what lies in a folder or archive.
+
+    Args:
+        place: A world's name, or a place that `bottega.data.open_source` opens; None takes the default.
+        default: The room's own world, with its settings; its bare name means it, too.
+
+    Raises:
+        FileError: No picture can be used there.
+    """
+    from bottega.data import open_source  # noqa: PLC0415 - it imports torch, which worlds do without
+
+    if place is None:
+        return default
+    if not isinstance(place, str) or place not in WORLDS:
+        return open_source(place)
+    return default if WORLDS[place] is type(default) else open_world(place)
+
+
 __all__ = [
     "WORLDS",
     "Box",
@@ -47,5 +67,6 @@ __all__ = [
     "World",
     "compose",
     "open_world",
+    "source_at",
     "tight_box",
 ]

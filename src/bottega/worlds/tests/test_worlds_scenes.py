@@ -4,12 +4,14 @@ import sys
 from collections import Counter
 from dataclasses import replace
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from bottega.errors import RequestError
-from bottega.worlds import EmojiWorld, ShapesWorld, World, open_world
+from bottega.errors import FileError, RequestError
+from bottega.worlds import EmojiWorld, ShapesWorld, World, open_world, source_at
 from bottega.worlds.emoji.nouns import scene_nouns
 from bottega.worlds.english import NUMBERS, plural
 from bottega.worlds.scenes import combination_is_held_out
@@ -225,6 +227,17 @@ def test_open_world():
     assert world.batch([0])[0].frames.shape == (16, 64, 64, 3)
     with pytest.raises(RequestError, match="'emojis'.*emoji, shapes"):
         open_world("emojis")
+
+
+def test_a_source_is_the_rooms_own_world_another_or_a_folder(tmp_path, monkeypatch):
+    own = EmojiWorld(split="train", size=16)
+    assert source_at(None, own) is source_at("emoji", own) is own
+    assert source_at("shapes", own) == ShapesWorld()
+    Image.new("RGB", (4, 4), "red").save(tmp_path / "emoji.png")
+    assert len(source_at(tmp_path, own)) == len(source_at(str(tmp_path), own)) == 1
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileError, match="emoji does not exist"):
+        source_at(Path("emoji"), own)  # a path is never a world's name
 
 
 @pytest.mark.parametrize("made", [EmojiWorld, ShapesWorld])

@@ -8,7 +8,6 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from bottega.data import open_source
 from bottega.processes.diffusion import Prior
 from bottega.processes.distillation import GuidanceRange
 from bottega.room import System
@@ -27,7 +26,7 @@ from bottega.systems.diffusion.distillation.evaluation import evaluate
 from bottega.systems.diffusion.distillation.inference import DistillationRequest, infer
 from bottega.systems.diffusion.distillation.model import Distillation, prior
 from bottega.systems.diffusion.distillation.recipe import STAGES
-from bottega.worlds import WORLDS, EmojiWorld, open_world
+from bottega.worlds import EmojiWorld, source_at
 
 
 class MethodName(Enum):
@@ -77,9 +76,7 @@ def configure(config: DistillationConfig, options: DistillationOptions) -> Disti
 
 
 def _source(place: str | Path | None) -> Any:  # noqa: ANN401 - a world or a folder; the stage asks for pictures
-    if place in (None, "emoji"):
-        return EmojiWorld(split="train", scenes=0.0)
-    return open_world(place) if isinstance(place, str) and place in WORLDS else open_source(str(place))
+    return source_at(place, EmojiWorld(split="train", scenes=0.0))
 
 
 def _connect(model: Distillation, parts: Mapping[str, Prior]) -> None:

@@ -5,20 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bottega.data import open_source
 from bottega.room import System
 from bottega.systems.diffusion.edm_experts.config import PRESETS
 from bottega.systems.diffusion.edm_experts.evaluation import evaluate
 from bottega.systems.diffusion.edm_experts.inference import EdmExpertsRequest, files, infer, prior
 from bottega.systems.diffusion.edm_experts.model import EdmExperts
 from bottega.systems.diffusion.edm_experts.recipe import STAGES
-from bottega.worlds import WORLDS, ColouredEmojiWorld, open_world
+from bottega.worlds import ColouredEmojiWorld, source_at
 
 
 def _source(place: str | Path | None) -> Any:  # noqa: ANN401 - a world or a folder; the stages ask for pictures
-    if place in (None, "coloured-emoji"):
-        return ColouredEmojiWorld()
-    return open_world(place) if isinstance(place, str) and place in WORLDS else open_source(str(place))
+    return source_at(place, ColouredEmojiWorld())
 
 
 SYSTEM = System(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bottega.data import open_source
 from bottega.room import System
 from bottega.systems.diffusion.min_snr.checkpoints import FORMATS
 from bottega.systems.diffusion.min_snr.config import PRESETS, MinSnrOptions, configure
@@ -13,13 +12,11 @@ from bottega.systems.diffusion.min_snr.evaluation import evaluate
 from bottega.systems.diffusion.min_snr.inference import MinSnrRequest, infer, prior
 from bottega.systems.diffusion.min_snr.model import MinSnrPipeline
 from bottega.systems.diffusion.min_snr.recipe import STAGES
-from bottega.worlds import WORLDS, EmojiWorld, open_world
+from bottega.worlds import EmojiWorld, source_at
 
 
 def _source(place: str | Path | None) -> Any:  # noqa: ANN401 - a world or a folder; the stage asks for pictures
-    if place in (None, "emoji"):
-        return EmojiWorld(split="train", size=16, scenes=0.0)
-    return open_world(place) if isinstance(place, str) and place in WORLDS else open_source(str(place))
+    return source_at(place, EmojiWorld(split="train", size=16, scenes=0.0))
 
 
 SYSTEM = System(

@@ -8,7 +8,6 @@ from typing import Any
 
 from torch import nn
 
-from bottega.data import open_source
 from bottega.processes.diffusion import Prior
 from bottega.room import System
 from bottega.systems.diffusion.posterior.config import PRESETS
@@ -16,13 +15,11 @@ from bottega.systems.diffusion.posterior.evaluation import evaluate
 from bottega.systems.diffusion.posterior.inference import PosteriorRequest, Task, files, infer
 from bottega.systems.diffusion.posterior.model import Posterior
 from bottega.systems.diffusion.posterior.recipe import STAGES, Studies, room_of
-from bottega.worlds import WORLDS, open_world
+from bottega.worlds import source_at
 
 
 def _source(place: str | Path | None) -> Any:  # noqa: ANN401 - a world or a folder; the stages ask for what they need
-    if place is None:
-        return Studies()
-    return open_world(place) if isinstance(place, str) and place in WORLDS else open_source(str(place))
+    return source_at(place, Studies())
 
 
 def _connect(model: nn.Module, parts: Mapping[str, Prior]) -> None:

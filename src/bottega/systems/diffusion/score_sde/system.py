@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bottega.data import open_source
 from bottega.room import System
 from bottega.systems.diffusion.score_sde.checkpoints import FORMATS
 from bottega.systems.diffusion.score_sde.config import PRESETS
@@ -14,13 +13,11 @@ from bottega.systems.diffusion.score_sde.inference import ScoreSdeRequest, files
 from bottega.systems.diffusion.score_sde.model import ScoreSde
 from bottega.systems.diffusion.score_sde.recipe import STAGES
 from bottega.systems.diffusion.score_sde.sampling import prior
-from bottega.worlds import WORLDS, EmojiWorld, open_world
+from bottega.worlds import EmojiWorld, source_at
 
 
 def _source(place: str | Path | None) -> Any:  # noqa: ANN401 - a world or a folder; the stage asks for pictures
-    if place in (None, "emoji"):
-        return EmojiWorld(split="train", scenes=0.0)
-    return open_world(place) if isinstance(place, str) and place in WORLDS else open_source(str(place))
+    return source_at(place, EmojiWorld(split="train", scenes=0.0))
 
 
 SYSTEM = System(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bottega.data import open_source
 from bottega.room import System
 from bottega.systems.diffusion.unidiffuser.checkpoints import FORMATS
 from bottega.systems.diffusion.unidiffuser.config import PRESETS
@@ -14,13 +13,11 @@ from bottega.systems.diffusion.unidiffuser.inference import UniDiffuserRequest, 
 from bottega.systems.diffusion.unidiffuser.model import UniDiffuser
 from bottega.systems.diffusion.unidiffuser.recipe import STAGES
 from bottega.systems.diffusion.unidiffuser.sampling import prior
-from bottega.worlds import WORLDS, EmojiWorld, open_world
+from bottega.worlds import EmojiWorld, source_at
 
 
-def _source(name: str | Path | None) -> Any:  # noqa: ANN401 - a world or a folder; the stages ask for pairs
-    if name is None or str(name) == "emoji":
-        return EmojiWorld(split="train", scenes=0.2)
-    return open_world(str(name)) if str(name) in WORLDS else open_source(name)
+def _source(place: str | Path | None) -> Any:  # noqa: ANN401 - a world or a folder; the stages ask for pairs
+    return source_at(place, EmojiWorld(split="train", scenes=0.2))
 
 
 SYSTEM = System(

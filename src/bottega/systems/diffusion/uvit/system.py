@@ -8,7 +8,6 @@ from typing import Any
 
 from torch import nn
 
-from bottega.data import open_source
 from bottega.room import System
 from bottega.systems.diffusion.uvit.checkpoints import FORMATS
 from bottega.systems.diffusion.uvit.config import PRESETS
@@ -16,13 +15,11 @@ from bottega.systems.diffusion.uvit.evaluation import evaluate
 from bottega.systems.diffusion.uvit.inference import UVitRequest, infer, prior
 from bottega.systems.diffusion.uvit.model import UVitPipeline
 from bottega.systems.diffusion.uvit.recipe import STAGES
-from bottega.worlds import WORLDS, EmojiWorld, open_world
+from bottega.worlds import EmojiWorld, source_at
 
 
 def _source(place: str | Path | None) -> Any:  # noqa: ANN401 - a world or a folder; the stage asks for pictures
-    if place in (None, "emoji"):
-        return EmojiWorld(split="train", scenes=0.0)
-    return open_world(place) if isinstance(place, str) and place in WORLDS else open_source(str(place))
+    return source_at(place, EmojiWorld(split="train", scenes=0.0))
 
 
 def _pipeline(model: nn.Module) -> UVitPipeline:

@@ -5,20 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bottega.data import open_source
 from bottega.room import System
 from bottega.systems.diffusion.vdm.config import PRESETS
 from bottega.systems.diffusion.vdm.evaluation import evaluate
 from bottega.systems.diffusion.vdm.inference import VdmRequest, files, infer, prior
 from bottega.systems.diffusion.vdm.model import Vdm
 from bottega.systems.diffusion.vdm.recipe import STAGES
-from bottega.worlds import WORLDS, EmojiWorld, open_world
+from bottega.worlds import EmojiWorld, source_at
 
 
 def _source(place: str | Path | None) -> Any:  # noqa: ANN401 - a world or a folder; the stage asks for pictures
-    if place in (None, "emoji"):
-        return EmojiWorld(split="train", size=16, scenes=0.0)
-    return open_world(place) if isinstance(place, str) and place in WORLDS else open_source(str(place))
+    return source_at(place, EmojiWorld(split="train", size=16, scenes=0.0))
 
 
 SYSTEM = System(
