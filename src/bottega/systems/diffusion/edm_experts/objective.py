@@ -119,13 +119,6 @@ def told_coarse(
     return {**told, "low": enlarged(noisy, unet.size), "augment": sinusoid(1000.0 * level, unet.augment_dim)}
 
 
-def contrastive_loss(texts: Tensor, pictures: Tensor, scale: Tensor) -> Tensor:
-    """CLIP's loss of matching pairs `(batch, embedding)`. Source: arXiv:2103.00020, figure 3."""
-    scores = scale * F.normalize(texts, dim=-1) @ F.normalize(pictures, dim=-1).T
-    right = torch.arange(len(scores), device=scores.device)
-    return (F.cross_entropy(scores, right) + F.cross_entropy(scores.T, right)) / 2
-
-
 def fill_in_loss(states: Tensor, embedding: Tensor, tokens: Tensor, hidden: Tensor) -> Tensor:
     """The loss of naming hidden words by their states.
 

@@ -12,19 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bottega.data import CaptionedPicture, Crop, Source, fit_picture, pictures_to_tensor
-from bottega.networks import clip_normalise
+from bottega.networks import clip_normalise, contrastive_loss
 from bottega.processes.diffusion import EdmTimes, noise_like
 from bottega.room import Stage
 from bottega.systems.diffusion.edm_experts.config import EfficientUnetConfig
 from bottega.systems.diffusion.edm_experts.model import EdmExperts, kept
-from bottega.systems.diffusion.edm_experts.objective import (
-    LOUDEST,
-    contrastive_loss,
-    edm_loss,
-    fill_in_loss,
-    growing_times,
-    told_coarse,
-)
+from bottega.systems.diffusion.edm_experts.objective import LOUDEST, edm_loss, fill_in_loss, growing_times, told_coarse
 from bottega.tokenizers import BpeTokenizer
 from bottega.training import Cosine, FitSettings, Optimizer, TrainState, decay_groups, descend
 from bottega.worlds import Sample
@@ -91,7 +84,7 @@ class Readers(nn.Module):
         encoders = self.encoders
         told = encoders.read(batch.clip_tokens, batch.t5_tokens)
         pictures = encoders.clip_vision(clip_normalise(batch.pictures))
-        match = contrastive_loss(told["clip_pool"], pictures, self.log_scale.exp())
+        match = contrastive_loss(told["clip_pool"], pictures, self.log_scale)
         blank = encoders.t5.config.vocabulary - 1  # an id that the tokenizer does not use
         seen = told["mask"][:, batch.clip_tokens.shape[1] :]
         states = encoders.t5(batch.t5_tokens.masked_fill(batch.hidden, blank), seen)

@@ -153,22 +153,6 @@ def autoencoder_loss(
     return {"loss": pixels + edges + kl_weight * kl, "pixels": pixels, "kl": kl}
 
 
-def contrastive_loss(texts: Tensor, pictures: Tensor, log_scale: Tensor) -> Tensor:
-    """The symmetric cross-entropy of matching texts and pictures of a batch.
-
-    Args:
-        texts: Embeddings `(batch, channels)`.
-        pictures: Embeddings of the pictures they belong to, `(batch, channels)`.
-        log_scale: Logarithm of the inverse temperature.
-
-    Source: arXiv:2103.00020, figure 3.
-    """
-    logits = F.normalize(texts.float(), dim=-1) @ F.normalize(pictures.float(), dim=-1).T
-    logits = logits * log_scale.clamp(max=4.6052).exp()  # the published bound: a factor of 100
-    labels = torch.arange(len(logits), device=logits.device)
-    return 0.5 * (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels))
-
-
 def caption_loss(logits: Tensor, tokens: Tensor, end: int) -> Tensor:
     """Cross-entropy in nats of a text's tokens up to and with its first end token.
 

@@ -11,16 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from bottega.data import Crop, fit_picture, pictures_to_tensor
-from bottega.networks import clip_normalise
+from bottega.networks import clip_normalise, contrastive_loss
 from bottega.room import Stage
 from bottega.systems.diffusion.unidiffuser.model import Signals, UniDiffuser
-from bottega.systems.diffusion.unidiffuser.objective import (
-    TimeMix,
-    autoencoder_loss,
-    caption_loss,
-    contrastive_loss,
-    joint_loss,
-)
+from bottega.systems.diffusion.unidiffuser.objective import TimeMix, autoencoder_loss, caption_loss, joint_loss
 from bottega.tokenizers import BpeTokenizer
 from bottega.training import Cosine, FitSettings, Optimizer, Precision, TrainState, decay_groups, descend
 
