@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from bottega.data import pictures_to_tensor, tensor_to_pictures
+from bottega.processes.diffusion import no_report
 from bottega.room import Measure, Progress, Report
 from bottega.systems.diffusion.edm_experts.inference import TextReaders, ask, draw
 from bottega.systems.diffusion.edm_experts.model import EdmExperts
@@ -62,7 +63,7 @@ def evaluate(model: EdmExperts, seed: int, limit: int, report: Report) -> dict[s
     for number, readers in enumerate(TextReaders, 1):
         told = ask(model, [one.caption for one in asked], readers=readers)
         made = tensor_to_pictures(draw(
-            model, told, seed, steps=STEPS, upscale_steps=UPSCALE_STEPS, guidance=GUIDANCE, report=_quiet
+            model, told, seed, steps=STEPS, upscale_steps=UPSCALE_STEPS, guidance=GUIDANCE, report=no_report
         ))  # fmt: skip
         found |= binding(made, asked, chance, _NAMES[readers])
         report(Progress(step=number, total=5, stage="draw"))
@@ -173,7 +174,7 @@ def painting(model: EdmExperts, asked: Sequence[Asked], seed: int) -> Measure:
     boosts = torch.stack([boost_of(model, text, own, 1.0) for text, own in zip(texts, regions, strict=True)])
     scores = []
     for extra in ({"boost": boosts.to(told["clip"])}, {}):
-        drawn = draw_base(model, told | extra, noise, steps=STEPS, guidance=GUIDANCE, report=_quiet)
+        drawn = draw_base(model, told | extra, noise, steps=STEPS, guidance=GUIDANCE, report=no_report)
         made = tensor_to_pictures(interpolate(drawn, size=asked[0].masks.shape[1:], mode="bilinear"))
         scores.append([_covered(p, one, one.masks) for p, one in zip(made, asked, strict=True)])
         shifted = [*asked[1:], asked[0]]
@@ -215,7 +216,3 @@ def _loss(
 
 def _random_pictures(seed: int, count: int) -> np.ndarray:
     return np.stack([sample.picture for sample in ColouredEmojiWorld(split="train", seed=3 + seed).batch(range(count))])
-
-
-def _quiet(step: int, total: int, x: Tensor, x0: Tensor) -> None:
-    """Reports nothing."""
