@@ -69,8 +69,9 @@ class FullMemory:
         dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu",
     ) -> None:  # fmt: skip
         shape = (layers, batch, kv_heads, capacity, head_dim)
-        self.keys = torch.empty(shape, dtype=dtype, device=device)
-        self.values = torch.empty(shape, dtype=dtype, device=device)
+        # zeros: what is masked is still multiplied by 0, and numbers that nobody set may be NaN
+        self.keys = torch.zeros(shape, dtype=dtype, device=device)
+        self.values = torch.zeros(shape, dtype=dtype, device=device)
         self._lengths = [0] * batch
         self._count = 0
         self._span = 0
@@ -157,7 +158,7 @@ class FullMemory:
             self.keys[:, :, :, :span] = self.keys[:, index, :, :span]
             self.values[:, :, :, :span] = self.values[:, index, :, :span]
         else:
-            keys, values = self.keys.new_empty(shape), self.values.new_empty(shape)
+            keys, values = self.keys.new_zeros(shape), self.values.new_zeros(shape)
             keys[..., :span, :] = self.keys[:, index, :, :span]
             values[..., :span, :] = self.values[:, index, :, :span]
             self.keys, self.values = keys, values
