@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Protocol, TypeVar, runtime_checkable
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
 
+    from bottega.processes.decoding import Language
     from bottega.processes.diffusion import Prior
     from bottega.training import FitSettings, Recipe
 
@@ -182,6 +184,13 @@ class Stage:
     finetune: bool = False
 
 
+class Offer(Enum):
+    """What one system can hold for another."""
+
+    PRIOR = "diffusion model"
+    LANGUAGE = "language model"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class System:
     """A room as a record of callables.
@@ -204,9 +213,10 @@ class System:
         assets: Takes them off again, so that a trained model can be saved; None when the room has no assets.
         files: The files that a request reads, as the request names them; their hashes go into a result's recipe.
         prior: A loaded model as rooms see it that work on any diffusion model; None when the room holds none.
-        parts: Fields of the configuration that name other systems ("uvit", or "uvit:PRESET") whose `prior` this one
-            works with. Users choose others by `parts` of `load`, or by the command line's option of the same name.
-        connect: `(model, priors by field)`: hands the parts to a built model before its own weights are loaded.
+        language: A loaded model as rooms see it that work on any language model; None when the room holds none.
+        parts: Fields of the configuration that name other systems ("uvit", or "uvit:PRESET"), and what of theirs this
+            one works with. Users choose others by `parts` of `load`, or by the command line's option of the same name.
+        connect: `(model, what the parts offer, by field)`: called on a built model before its own weights are loaded.
         options: A frozen dataclass of choices that training offers beyond `FitSettings`; its fields become options of
             `bottega train`, before those of the same name. All have defaults; None keeps what the preset says.
         configure: `(configuration of the preset, options)` to the configuration that is trained.
@@ -226,8 +236,9 @@ class System:
     assets: Callable[[Any], Mapping[str, str]] | None = None
     files: Callable[[Any], tuple[str | Path, ...]] | None = None
     prior: Callable[[Any], Prior] | None = None
-    parts: tuple[str, ...] = ()
-    connect: Callable[[Any, Mapping[str, Prior]], None] | None = None
+    language: Callable[[Any], Language] | None = None
+    parts: Mapping[str, Offer] = field(default_factory=dict)
+    connect: Callable[[Any, Mapping[str, Any]], None] | None = None
     options: type | None = None
     configure: Callable[[Any, Any], Any] | None = None
 
@@ -235,6 +246,14 @@ class System:
         """The preset that runs at once: the bundled one, or one without weights of its own; None if there is none."""
         weightless = (name for name, preset in self.presets.items() if self.parts and preset.parameters == 0)
         return self.bundled or next(weightless, None)
+
+    def offer(self, kind: Offer) -> Callable[[Any], Prior] | Callable[[Any], Language] | None:
+        """What turns a loaded model into what other rooms take of it; None when it holds no such thing."""
+        match kind:
+            case Offer.PRIOR:
+                return self.prior
+            case Offer.LANGUAGE:
+                return self.language
 
     def verbs(self) -> Iterable[str]:
         """The verbs that work on this system today, for `bottega list`."""

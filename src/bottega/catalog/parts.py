@@ -1,4 +1,4 @@
-"""Systems inside systems: a configuration's fields name them, the catalog loads them and hands over their priors."""
+"""Systems inside systems: a configuration's fields name them, the catalog loads them and hands over what they offer."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def choose_parts(system: System, system_id: str, config: Any, given: Given) -> t
 def connect(
     catalog: Catalog, system: System, model: nn.Module, parts: Mapping[str, Part], open_part: Callable[[Part], Any]
 ) -> dict[str, Any]:
-    """Hands a built model its parts' priors.
+    """Hands a built model what its parts offer.
 
     Args:
         catalog: The rooms.
@@ -81,18 +81,19 @@ def connect(
         What `open_part` made, by field.
 
     Raises:
-        RequestError: A part's system is unknown, or holds no diffusion model.
+        RequestError: A part's system is unknown, or holds nothing of the kind.
     """
-    opened, priors = {}, {}
+    opened, offered = {}, {}
     for field, part in parts.items():
-        offer = catalog.get(part.id).prior
+        kind = system.parts[field]
+        offer = catalog.get(part.id).offer(kind)
         if offer is None:
-            able = [name for name in catalog.systems() if catalog.get(name).prior is not None]
-            raise RequestError.of(field, part.id, f"one of {', '.join(able)}", "it must hold a diffusion model")
+            able = [name for name in catalog.systems() if catalog.get(name).offer(kind) is not None]
+            raise RequestError.of(field, part.id, f"one of {', '.join(able)}", f"it must hold a {kind.value}")
         opened[field] = open_part(part)
-        priors[field] = offer(opened[field].model)
-    if priors and system.connect is not None:
-        system.connect(model, priors)
+        offered[field] = offer(opened[field].model)
+    if offered and system.connect is not None:
+        system.connect(model, offered)
     return opened
 
 

@@ -8,7 +8,7 @@ import io
 import re
 import sys
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Annotated, Any, TypeVar
@@ -98,7 +98,7 @@ class Line:
     arguments: Sequence[str]
     program: str
     description: str
-    parts: tuple[str, ...] = ()
+    parts: Collection[str] = ()
 
 
 def parse_together(line: Line, *kinds: type, renamed: Mapping[str, str] = MappingProxyType({})) -> tuple[Any, ...]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from bottega.errors import BottegaError, FileError, RequestError
 from bottega.results import Origin, forms_of, read_origin, save
-from bottega.room import Card, Report, Result, System
+from bottega.room import Card, Offer, Report, Result, System
 from bottega.studio import forms, limits
 from bottega.studio.gallery import Gallery
 from bottega.studio.messages import (
@@ -258,13 +258,16 @@ class Workshop:
 
     def _parts(self, system_id: str) -> list[PartForm]:
         system, name = self._catalog.get(system_id), self._catalog.get(system_id).at_hand()
-        able = [
-            each
-            for each in self._catalog.systems()
-            if self._catalog.get(each).prior is not None and self._catalog.get(each).bundled is not None
-        ]
         config = None if name is None else system.presets[name].config
-        return [PartForm(name=field, default=getattr(config, field), choices=able) for field in system.parts]
+        return [
+            PartForm(name=field, default=getattr(config, field), choices=self._able(kind))
+            for field, kind in system.parts.items()
+        ]
+
+    def _able(self, kind: Offer) -> list[str]:
+        """The systems that can be a part of that kind at once."""
+        rooms = ((name, self._catalog.get(name)) for name in self._catalog.systems())
+        return [name for name, room in rooms if room.offer(kind) is not None and room.bundled is not None]
 
     def _system(self, system_id: str) -> System:
         known = list(self._catalog.systems())

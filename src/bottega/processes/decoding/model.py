@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
@@ -38,3 +40,57 @@ class LanguageModel(Protocol):
     def new_memory(self, batch: int, capacity: int | None = None) -> FullMemory:
         """An empty memory for rows of up to `capacity` tokens; None means the context."""
         ...
+
+
+class TextTokens(Protocol):
+    """Text to token ids and back, losing nothing."""
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of token ids."""
+        ...
+
+    @property
+    def start(self) -> int | None:
+        """The id in front of a text, or None."""
+        ...
+
+    @property
+    def end(self) -> int:
+        """The id behind a text."""
+        ...
+
+    @property
+    def pad(self) -> int:
+        """The id that fills a batch."""
+        ...
+
+    @property
+    def leads(self) -> bool:
+        """Whether encoding puts a space in front of a text, which `text` takes away again."""
+        ...
+
+    def ids(self, text: str, *, start: bool = False, end: bool = False) -> list[int]:
+        """The text's ids, with the start and the end token where wanted."""
+        ...
+
+    def text(self, ids: Sequence[int]) -> str:
+        """The text of ids; special tokens are left out."""
+        ...
+
+    def token_bytes(self, number: int) -> bytes:
+        """What a token adds to a text in UTF-8: part of a letter perhaps; nothing for special ids."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Language:
+    """What a room with a language model hands to rooms that work on any language model.
+
+    Args:
+        model: The model. Its parameters are the room's own: a distiller copies it, a fine-tuning trains it.
+        tokens: Its tokenizer.
+    """
+
+    model: LanguageModel
+    tokens: TextTokens

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bottega.processes.diffusion import Prior
-from bottega.room import System
+from bottega.room import Offer, System
 from bottega.systems.diffusion.diffusion_classifier.config import PRESETS
 from bottega.systems.diffusion.diffusion_classifier.evaluation import evaluate
 from bottega.systems.diffusion.diffusion_classifier.inference import ClassifyRequest, infer
@@ -27,6 +27,6 @@ SYSTEM = System(
     tiny_request=ClassifyRequest(labels=("cat face", "flag"), samples=2),
     evaluate=evaluate,
     files=lambda request: request.inputs,
-    parts=("prior",),
+    parts={"prior": Offer.PRIOR},
     connect=_connect,
 )

@@ -10,7 +10,7 @@ from typing import Any
 
 from bottega.processes.diffusion import Prior
 from bottega.processes.distillation import GuidanceRange
-from bottega.room import System
+from bottega.room import Offer, System
 from bottega.systems.diffusion.distillation.config import (
     PRESETS,
     Consistency,
@@ -94,7 +94,7 @@ SYSTEM = System(
     open_source=_source,
     evaluate=evaluate,
     prior=prior,
-    parts=("teacher",),
+    parts={"teacher": Offer.PRIOR},
     connect=_connect,
     options=DistillationOptions,
     configure=configure,

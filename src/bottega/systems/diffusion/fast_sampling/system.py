@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import nn
 
 from bottega.processes.diffusion import Prior
-from bottega.room import System
+from bottega.room import Offer, System
 from bottega.systems.diffusion.fast_sampling.config import PRESETS
 from bottega.systems.diffusion.fast_sampling.evaluation import evaluate
 from bottega.systems.diffusion.fast_sampling.inference import FastSamplingRequest, infer
@@ -27,6 +27,6 @@ SYSTEM = System(
     infer=infer,
     tiny_request=FastSamplingRequest(steps=2),
     evaluate=evaluate,
-    parts=("prior",),
+    parts={"prior": Offer.PRIOR},
     connect=_connect,
 )

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from bottega.processes.diffusion import Prior
-from bottega.room import System
+from bottega.room import Offer, System
 from bottega.systems.diffusion.posterior.config import PRESETS
 from bottega.systems.diffusion.posterior.evaluation import evaluate
 from bottega.systems.diffusion.posterior.inference import PosteriorRequest, Task, files, infer
@@ -37,6 +37,6 @@ SYSTEM = System(
     open_source=_source,
     evaluate=evaluate,
     files=files,
-    parts=("prior",),
+    parts={"prior": Offer.PRIOR},
     connect=_connect,
 )

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from bottega.processes.diffusion import Prior
 from bottega.results import WordsResult
-from bottega.room import Preset, Report, Stage, System
+from bottega.room import Offer, Preset, Report, Stage, System
 from bottega.training import FitSettings, decay_groups, descend
 
 
@@ -106,7 +106,7 @@ SYSTEM = System(
     tiny_request=EchoRequest(),
     stages=(Stage(name="learn", recipe=EchoRecipe, settings=FitSettings(steps=5, batch_size=2)),),
     open_source=lambda place: [torch.ones(2), torch.zeros(2)],
-    parts=("teacher",),
+    parts={"teacher": Offer.PRIOR},
     connect=Echo.connect,
     options=EchoOptions,
     configure=configure,
