@@ -68,7 +68,9 @@ from bottega.networks.tables import (
     clip_vision_json,
     gpt2_config,
     gpt2_json,
+    read_autoencoder_kl,
     vit_keys,
+    write_autoencoder_kl,
 )
 from bottega.networks.uvit import BlockNorm, UVitTrunk, UVitTrunkConfig, initialise_vit
 from bottega.networks.vit import VIT_SIZES, Vit, VitConfig
@@ -155,8 +157,10 @@ __all__ = [
     "llama_meta_keys",
     "ncsnpp_keys",
     "position_waves",
+    "read_autoencoder_kl",
     "t5_encoder_config",
     "t5_encoder_json",
     "t5_encoder_keys",
     "vit_keys",
+    "write_autoencoder_kl",
 ]

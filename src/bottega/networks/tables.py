@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -13,7 +14,19 @@ from bottega.networks.autoencoder_kl import AutoencoderKlConfig
 from bottega.networks.clip import ClipTextConfig, ClipVisionConfig
 from bottega.networks.gpt2 import Gpt2Config
 from bottega.networks.vit import VitConfig
-from bottega.weights import Drop, Fuse, KeyTable, Rename, Reshape, Transpose, nested
+from bottega.weights import (
+    Drop,
+    Fuse,
+    KeyTable,
+    Rename,
+    Reshape,
+    Transpose,
+    nested,
+    read_folder_tensors,
+    to_ours,
+    to_theirs,
+    write_folder,
+)
 
 _RESNET_PARTS = (("norm1", "norm1"), ("conv1", "conv1"), ("norm2", "norm2"), ("conv2", "conv2"))
 _QKV = ("to_q", "to_k", "to_v")
@@ -92,6 +105,31 @@ def autoencoder_kl_json(config: AutoencoderKlConfig, picture_size: int) -> dict[
         "scaling_factor": config.scale,
         "up_block_types": ["UpDecoderBlock2D"] * stages,
     }
+
+
+def read_autoencoder_kl(folder: Path) -> dict[str, Tensor]:
+    """The tensors of diffusers' folder of an autoencoder under our names.
+
+    Raises:
+        FileError: No such folder, no weights in it, or damaged ones.
+        WeightsError: Keys that are not an autoencoder's.
+    """
+    return to_ours(AUTOENCODER_KL_KEYS, read_folder_tensors(folder))
+
+
+def write_autoencoder_kl(
+    folder: Path, config: AutoencoderKlConfig, picture_size: int, ours: Mapping[str, Tensor]
+) -> None:
+    """Writes such a folder.
+
+    Args:
+        folder: Made when it is missing.
+        config: The autoencoder's size.
+        picture_size: Side of the pictures that it was trained on, in pixels.
+        ours: Its tensors under our names.
+    """
+    layout, theirs = autoencoder_kl_json(config, picture_size), to_theirs(AUTOENCODER_KL_KEYS, ours)
+    write_folder(folder, layout, theirs, name="diffusion_pytorch_model.safetensors")
 
 
 def _clip_blocks(theirs: str) -> KeyTable:

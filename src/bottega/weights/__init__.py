@@ -16,7 +16,7 @@ from bottega.weights.changes import (
 )
 from bottega.weights.configs import decode_config, encode_config
 from bottega.weights.files import read_json, read_metadata, read_tensors, write_tensors
-from bottega.weights.folders import read_folder_config, read_folder_tensors, write_folder
+from bottega.weights.folders import first_file, read_folder_config, read_folder_tensors, write_folder
 from bottega.weights.hub import resolve
 from bottega.weights.keys import add_prefix, nested, take_prefix, to_ours, to_theirs
 from bottega.weights.load import LoadReport, load_into
@@ -57,6 +57,7 @@ __all__ = [
     "card_path",
     "decode_config",
     "encode_config",
+    "first_file",
     "forbid_unpickling",
     "load_into",
     "load_native",

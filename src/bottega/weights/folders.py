@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,18 @@ def read_folder_tensors(folder: Path) -> dict[str, Tensor]:
         if (folder / name).is_file():
             return read_tensors(folder / name)
     raise FileError(f"{folder} has none of {', '.join(WEIGHT_FILES)}; it holds: {_content(folder)}")
+
+
+def first_file(folder: Path, names: Sequence[str]) -> Path:
+    """The first of these files that lies in a folder.
+
+    Raises:
+        FileError: None of them does.
+    """
+    found = next((folder / name for name in names if (folder / name).is_file()), None)
+    if found is None:
+        raise FileError(f"{folder} holds none of {', '.join(names)}; copy the published file there under that name")
+    return found
 
 
 def write_folder(

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from bottega.errors import FileError, WeightsError
 from bottega.weights import (
+    first_file,
     read_folder_config,
     read_folder_tensors,
     read_json,
@@ -249,3 +250,12 @@ class TestFolders:
         for read in (read_folder_tensors, read_folder_config):
             with pytest.raises(FileError, match="is not a folder"):
                 read(tmp_path / "notes.txt")
+
+
+def test_the_first_of_several_files_is_found(tmp_path: Path) -> None:
+    names = ("ema.pth", "ema.safetensors")
+    with pytest.raises(FileError, match=r"holds none of ema.pth, ema.safetensors; copy"):
+        first_file(tmp_path, names)
+    for name in reversed(names):
+        (tmp_path / name).touch()
+        assert first_file(tmp_path, names).name == name

@@ -10,15 +10,15 @@ from torch import Tensor
 
 from bottega.errors import FileError, RequestError, WeightsError
 from bottega.networks import (
-    AUTOENCODER_KL_KEYS,
     DIT_END_KEYS,
     autoencoder_kl_config,
-    autoencoder_kl_json,
     dit_block_keys,
     dit_config,
     dit_diffusers_keys,
     dit_json,
     dit_keys,
+    read_autoencoder_kl,
+    write_autoencoder_kl,
 )
 from bottega.room import Checkpoint, CheckpointFormat
 from bottega.systems.diffusion.mdt.config import MacroDesign, MaskedDesign, MdtConfig, PlainDesign
@@ -28,6 +28,7 @@ from bottega.weights import (
     Rename,
     Reshape,
     add_prefix,
+    first_file,
     read_folder_tensors,
     read_json,
     read_tensors,
@@ -96,13 +97,14 @@ def read_authors(path: Path, config: MdtConfig | None) -> Checkpoint:
         raise RequestError("the authors' files do not say which size they hold; name one with --preset")
     if config.autoencoder is None:
         return Checkpoint(config=config, tensors=_network(config, path))
-    found = [path / name for name in NETWORK_FILES if (path / name).is_file()]
-    if not found:
+    if not path.is_dir():
         raise FileError(
             f"{path} must be a folder for this size: put the published file into it as network.pt, and the folder of "
             "stabilityai/sd-vae-ft-ema or -mse as vae"
         )
-    return Checkpoint(config=config, tensors=_network(config, found[0]) | _autoencoder(path / VAE))
+    return Checkpoint(
+        config=config, tensors=_network(config, first_file(path, NETWORK_FILES)) | _autoencoder(path / VAE)
+    )
 
 
 def write_authors(checkpoint: Checkpoint, path: Path) -> None:
@@ -164,16 +166,15 @@ def _network(config: MdtConfig, file: Path) -> dict[str, Tensor]:
 
 
 def _autoencoder(folder: Path) -> dict[str, Tensor]:
-    return add_prefix(to_ours(AUTOENCODER_KL_KEYS, read_folder_tensors(folder)), "autoencoder")
+    return add_prefix(read_autoencoder_kl(folder), "autoencoder")
 
 
 def _write_autoencoder(checkpoint: Checkpoint, path: Path) -> None:
     config: MdtConfig = checkpoint.config
     if config.autoencoder is None:
         return
-    latents = to_theirs(AUTOENCODER_KL_KEYS, take_prefix(checkpoint.tensors, "autoencoder"))
-    described = autoencoder_kl_json(config.autoencoder, config.picture_size)
-    write_folder(path / VAE, described, latents, name="diffusion_pytorch_model.safetensors")
+    latents = take_prefix(checkpoint.tensors, "autoencoder")
+    write_autoencoder_kl(path / VAE, config.autoencoder, config.picture_size, latents)
 
 
 FORMATS = {

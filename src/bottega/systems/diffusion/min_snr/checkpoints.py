@@ -5,17 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 from bottega.errors import FileError, RequestError
-from bottega.networks import AUTOENCODER_KL_KEYS, autoencoder_kl_json, diffusion_vit_keys
+from bottega.networks import (
+    diffusion_vit_keys,
+    read_autoencoder_kl,
+    write_autoencoder_kl,
+)
 from bottega.room import Checkpoint, CheckpointFormat
 from bottega.systems.diffusion.min_snr.config import MinSnrConfig
 from bottega.weights import (
     add_prefix,
-    read_folder_tensors,
+    first_file,
     read_tensors,
     take_prefix,
     to_ours,
     to_theirs,
-    write_folder,
     write_tensors,
 )
 
@@ -36,11 +39,10 @@ def read_authors(path: Path, config: MinSnrConfig | None) -> Checkpoint:
         raise FileError(
             f"{path} must be a folder for this size: put the transformer's file into it, and vae/ beside it"
         )
-    network = read_tensors(_network_file(path) if path.is_dir() else path)
+    network = read_tensors(first_file(path, NETWORK_FILES) if path.is_dir() else path)
     tensors = add_prefix(to_ours(diffusion_vit_keys(config.network), network), "network")
     if config.autoencoder is not None:
-        latents = to_ours(AUTOENCODER_KL_KEYS, read_folder_tensors(path / "vae"))
-        tensors |= add_prefix(latents, "autoencoder")
+        tensors |= add_prefix(read_autoencoder_kl(path / "vae"), "autoencoder")
     return Checkpoint(config=config, tensors=tensors)
 
 
@@ -53,16 +55,8 @@ def write_authors(checkpoint: Checkpoint, path: Path) -> None:
         return
     path.mkdir(parents=True, exist_ok=True)
     write_tensors(path / NETWORK_FILES[-1], network)
-    latents = to_theirs(AUTOENCODER_KL_KEYS, take_prefix(checkpoint.tensors, "autoencoder"))
-    layout = autoencoder_kl_json(config.autoencoder, config.picture_size)
-    write_folder(path / "vae", layout, latents, name="diffusion_pytorch_model.safetensors")
-
-
-def _network_file(folder: Path) -> Path:
-    for name in NETWORK_FILES:
-        if (folder / name).is_file():
-            return folder / name
-    raise FileError(f"{folder} holds none of {', '.join(NETWORK_FILES)}; copy the published file there")
+    latents = take_prefix(checkpoint.tensors, "autoencoder")
+    write_autoencoder_kl(path / "vae", config.autoencoder, config.picture_size, latents)
 
 
 FORMATS = {

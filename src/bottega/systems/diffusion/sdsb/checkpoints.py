@@ -9,12 +9,12 @@ from torch import Tensor
 
 from bottega.errors import FileError, RequestError
 from bottega.networks import (
-    AUTOENCODER_KL_KEYS,
     AdmUnetConfig,
     DiffusionVitConfig,
     adm_keys_edm,
-    autoencoder_kl_json,
     diffusion_vit_keys,
+    read_autoencoder_kl,
+    write_autoencoder_kl,
 )
 from bottega.room import Checkpoint, CheckpointFormat
 from bottega.systems.diffusion.sdsb.config import ResMlpConfig, SdsbConfig
@@ -22,12 +22,11 @@ from bottega.weights import (
     KeyTable,
     Rename,
     add_prefix,
-    read_folder_tensors,
+    first_file,
     read_tensors,
     take_prefix,
     to_ours,
     to_theirs,
-    write_folder,
     write_tensors,
 )
 
@@ -67,14 +66,13 @@ def read_authors(path: Path, config: SdsbConfig | None) -> Checkpoint:
         raise FileError(
             f"{path} must be a folder for this size: put the file into it as bridge.pth, and vae/ beside it"
         )
-    file = next((path / name for name in FILES if (path / name).is_file()), path / FILES[0]) if path.is_dir() else path
+    file = first_file(path, FILES) if path.is_dir() else path
     tensors: dict[str, Tensor] = {}
     for ours, theirs in WAYS.items():
         network = take_prefix(_plain(_half(file, theirs)), "network")
         tensors |= add_prefix(to_ours(network_table(config), network), ours)
     if config.autoencoder is not None:
-        latents = to_ours(AUTOENCODER_KL_KEYS, read_folder_tensors(path / "vae"))
-        tensors |= add_prefix(latents, "autoencoder")
+        tensors |= add_prefix(read_autoencoder_kl(path / "vae"), "autoencoder")
     return Checkpoint(config=config, tensors=tensors)
 
 
@@ -90,9 +88,8 @@ def write_authors(checkpoint: Checkpoint, path: Path) -> None:
         return
     path.mkdir(parents=True, exist_ok=True)
     write_tensors(path / FILES[1], tensors)
-    latents = to_theirs(AUTOENCODER_KL_KEYS, take_prefix(checkpoint.tensors, "autoencoder"))
-    layout = autoencoder_kl_json(config.autoencoder, config.picture_size)
-    write_folder(path / "vae", layout, latents, name="diffusion_pytorch_model.safetensors")
+    latents = take_prefix(checkpoint.tensors, "autoencoder")
+    write_autoencoder_kl(path / "vae", config.autoencoder, config.picture_size, latents)
 
 
 def _half(file: Path, name: str) -> dict[str, Tensor]:

@@ -20,6 +20,7 @@ from bottega.weights import (
     Reshape,
     Rule,
     add_prefix,
+    first_file,
     read_folder_tensors,
     read_tensors,
     take_prefix,
@@ -142,13 +143,13 @@ def read_authors(path: Path, config: UVitConfig | None) -> Checkpoint:
     if config is None:
         raise RequestError("the authors' files do not say which size they hold; name one with --preset")
     if config.autoencoder is None:
-        network = read_tensors(_one_of(path, NETWORK_FILES) if path.is_dir() else path)
+        network = read_tensors(first_file(path, NETWORK_FILES) if path.is_dir() else path)
         return Checkpoint(config=config, tensors=add_prefix(to_ours(network_table(config), network), "network"))
     if not path.is_dir():
         raise FileError(f"{path} must be a folder for this size: put {_parts(config)} into one")
-    network = read_tensors(_one_of(path, NETWORK_FILES))
+    network = read_tensors(first_file(path, NETWORK_FILES))
     tensors = add_prefix(to_ours(network_table(config), network), "network")
-    latents = to_ours(autoencoder_table(config.autoencoder), read_tensors(_one_of(path, AUTOENCODER_FILES)))
+    latents = to_ours(autoencoder_table(config.autoencoder), read_tensors(first_file(path, AUTOENCODER_FILES)))
     tensors |= add_prefix(latents, "autoencoder")
     if config.text is None:
         return Checkpoint(config=config, tensors=tensors)
@@ -174,13 +175,6 @@ def write_authors(checkpoint: Checkpoint, path: Path) -> None:
         write_folder(path / "clip", clip_text_json(config.text), theirs, name="model.safetensors")
         if "tokenizer" in checkpoint.assets:
             write_tokenizer_folder(path / "clip", checkpoint.assets["tokenizer"], "CLIPTokenizer", config.text.context)
-
-
-def _one_of(folder: Path, names: tuple[str, ...]) -> Path:
-    found = [folder / name for name in names if (folder / name).is_file()]
-    if not found:
-        raise FileError(f"{folder} holds none of {', '.join(names)}; copy the published file there under that name")
-    return found[0]
 
 
 def _parts(config: UVitConfig) -> str:
