@@ -2,5 +2,26 @@
 
 from bottega.tokenizers.bpe import BpeTokenizer
 from bottega.tokenizers.folders import read_tokenizer_folder, write_tokenizer_folder
+from bottega.tokenizers.language import (
+    LanguageTokenizer,
+    SentencePieceTokenizer,
+    TextStream,
+    TextTokenizer,
+    require_fit,
+    tokenizer_from_json,
+)
+from bottega.tokenizers.language_folders import read_language_folder, write_language_folder
 
-__all__ = ["BpeTokenizer", "read_tokenizer_folder", "write_tokenizer_folder"]
+__all__ = [
+    "BpeTokenizer",
+    "LanguageTokenizer",
+    "SentencePieceTokenizer",
+    "TextStream",
+    "TextTokenizer",
+    "read_language_folder",
+    "read_tokenizer_folder",
+    "require_fit",
+    "tokenizer_from_json",
+    "write_language_folder",
+    "write_tokenizer_folder",
+]

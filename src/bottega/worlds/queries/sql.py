@@ -179,11 +179,10 @@ def _compared(dice: Dice, table: Table) -> tuple[str, str, bool]:
     side = "above" if above else "below"
     asked = wording.format(table.name, f"a {column} {side} the average of those of {table.kind} {kind}, {sorting}")
     number = f"{table.name}.{column}"
-    those = _where([f"{table.name}.{table.kind} = '{kind}'"])
+    inner = "\n  ".join((f"SELECT AVG({number})", f"FROM {table.name}", f"WHERE {table.name}.{table.kind} = '{kind}'"))
     query = (
         f"SELECT {_qualified(table, (table.label, column))}\nFROM {table.name}\n"
-        f"WHERE {number} {'>' if above else '<'} (\n  SELECT AVG({number})\n"
-        f"  FROM {table.name}\n  {those}\n)\nORDER BY {number} {way};"
+        f"WHERE {number} {'>' if above else '<'} (\n  {inner}\n)\nORDER BY {number} {way};"
     )
     return asked, query, False
 
