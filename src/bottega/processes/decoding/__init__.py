@@ -2,7 +2,7 @@
 
 from bottega.processes.decoding.drafts import Draft, Generators, ModelDraft, Proposal, RoutedDraft
 from bottega.processes.decoding.generate import Continuation, Stop, beam_search, never, prefill, require_room, write
-from bottega.processes.decoding.model import Language, LanguageModel, TextTokens
+from bottega.processes.decoding.model import Language, LanguageModel, Message, Speaker, TextTokens
 from bottega.processes.decoding.ngram import NgramDraft, what_followed
 from bottega.processes.decoding.passes import Task, read_on
 from bottega.processes.decoding.sampling import GREEDY, Sampling, draw, next_tokens, probabilities
@@ -31,6 +31,7 @@ __all__ = [
     "Generators",
     "Language",
     "LanguageModel",
+    "Message",
     "LengthRule",
     "ModelDraft",
     "NgramDraft",
@@ -39,6 +40,7 @@ __all__ = [
     "RoutedDraft",
     "Sampling",
     "Speculation",
+    "Speaker",
     "Stop",
     "Task",
     "TextTokens",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol
 
 from torch import Tensor
@@ -83,6 +84,27 @@ class TextTokens(Protocol):
         ...
 
 
+class Speaker(Enum):
+    """Who says a message of a conversation."""
+
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Message:
+    """One turn of a conversation.
+
+    Args:
+        speaker: Who says it.
+        text: What is said.
+    """
+
+    speaker: Speaker
+    text: str
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Language:
     """What a room with a language model hands to rooms that work on any language model.
@@ -90,7 +112,11 @@ class Language:
     Args:
         model: The model. Its parameters are the room's own: a distiller copies it, a fine-tuning trains it.
         tokens: Its tokenizer.
+        template: For a model that was taught to converse: a conversation to the prompt behind which the assistant's
+            next message comes, which the end token closes. Raises `RequestError` for an order of speakers that the
+            model was not taught.
     """
 
     model: LanguageModel
     tokens: TextTokens
+    template: Callable[[Sequence[Message]], list[int]] | None = None
