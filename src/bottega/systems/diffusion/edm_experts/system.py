@@ -24,6 +24,7 @@ SYSTEM = System(
     request=EdmExpertsRequest,
     infer=infer,
     tiny_request=EdmExpertsRequest(steps=2, upscale_steps=2),
+    bundled="tiny",
     stages=STAGES,
     open_source=_source,
     evaluate=evaluate,
