@@ -36,6 +36,16 @@ class SaysInputs(Protocol):
         ...
 
 
+@runtime_checkable
+class SaysLabel(Protocol):
+    """A value of a choice that the field writes otherwise than its value with a capital letter ("DDIM", not "Ddim")."""
+
+    @property
+    def label(self) -> str:
+        """What a form shows."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Card:
     """What a person reads about a system before using it.
@@ -110,12 +120,14 @@ class Progress:
         total: Steps in all.
         stage: What is being done, in a word or two ("denoise", "decode").
         preview: Makes a picture of the intermediate state, uint8 `(height, width, 3)`; call it only to show it.
+        text: The letters that this step adds to the one text in the making, if it makes one.
     """
 
     step: int
     total: int
     stage: str
     preview: Callable[[], np.ndarray] | None = None
+    text: str = ""
 
 
 Report = Callable[[Progress], None]

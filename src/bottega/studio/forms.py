@@ -18,7 +18,7 @@ import docstring_parser
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from bottega.errors import RequestError
-from bottega.room import PictureFile, SaysInputs
+from bottega.room import PictureFile, SaysInputs, SaysLabel
 from bottega.studio import limits
 
 Takes = Literal["text", "picture", "nothing"]
@@ -136,7 +136,7 @@ def _field(field: dataclasses.Field[Any], hint: Any, marked: Any, text: str) -> 
     inner, optional = _without_none(hint)
     if isinstance(inner, type) and issubclass(inner, Enum):
         shown = default.value if isinstance(default, Enum) else default
-        choices = [Choice(value=str(each.value), label=_label(str(each.value)), takes=_takes(each)) for each in inner]
+        choices = [Choice(value=str(each.value), label=_label(each), takes=_takes(each)) for each in inner]
         mode = all(isinstance(member, SaysInputs) for member in inner)
         return Field(
             name=field.name, kind="choice", help=text, default=shown, choices=choices, optional=optional, mode=mode
@@ -191,6 +191,8 @@ def _helps(request: type) -> dict[str, str]:
     return {part.arg_name: " ".join((part.description or "").split()) for part in parsed.params}
 
 
-def _label(value: str) -> str:
-    words = value.replace("-", " ").replace("_", " ")
+def _label(member: Enum) -> str:
+    if isinstance(member, SaysLabel):
+        return member.label
+    words = str(member.value).replace("-", " ").replace("_", " ")
     return words[:1].upper() + words[1:]

@@ -30,6 +30,14 @@ class TextReaders(Enum):
     CLIP = "clip"
     T5 = "t5"
 
+    @property
+    def label(self) -> str:
+        """As the field writes it."""
+        return _READER_LABELS[self]
+
+
+_READER_LABELS = {TextReaders.BOTH: "Both", TextReaders.CLIP: "CLIP", TextReaders.T5: "T5"}
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EdmExpertsRequest:

@@ -82,6 +82,33 @@ class SolverName(Enum):
     PARADIGMS = "paradigms"
     """DDIM's trajectory, many steps at once."""
 
+    @property
+    def label(self) -> str:
+        """As the field writes it."""
+        return _SOLVER_LABELS[self]
+
+
+_SOLVER_LABELS = {
+    SolverName.DDIM: "DDIM",
+    SolverName.DDPM: "DDPM",
+    SolverName.EULER: "Euler",
+    SolverName.HEUN: "Heun",
+    SolverName.PNDM: "PNDM",
+    SolverName.PLMS: "PLMS",
+    SolverName.DPM_SOLVER_1: "DPM-Solver-1",
+    SolverName.DPM_SOLVER_2: "DPM-Solver-2",
+    SolverName.DPM_SOLVER_3: "DPM-Solver-3",
+    SolverName.DPM_PP_2S: "DPM-Solver++ 2S",
+    SolverName.DPM_PP_2M: "DPM-Solver++ 2M",
+    SolverName.DPM_PP_3M: "DPM-Solver++ 3M",
+    SolverName.DPM_PP_SDE: "DPM-Solver++ SDE",
+    SolverName.DPM_PP_2M_SDE: "DPM-Solver++ 2M SDE",
+    SolverName.DEIS: "DEIS",
+    SolverName.DEIS_TAB: "tAB-DEIS",
+    SolverName.UNIPC: "UniPC",
+    SolverName.PARADIGMS: "ParaDiGMS",
+}
+
 
 class GridName(Enum):
     """Where a solver stops on the way."""
@@ -92,6 +119,14 @@ class GridName(Enum):
     """Even in log-SNR."""
     EDM = "edm"
     """Even in the seventh root of the noise level."""
+
+    @property
+    def label(self) -> str:
+        """As the field writes it."""
+        return _GRID_LABELS[self]
+
+
+_GRID_LABELS = {GridName.TIME: "Time", GridName.LOG_SNR: "Log-SNR", GridName.EDM: "EDM"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -70,6 +70,20 @@ class SolverName(Enum):
             self.value
         ]
 
+    @property
+    def label(self) -> str:
+        """As the field writes it."""
+        return _SOLVER_LABELS[self]
+
+
+_SOLVER_LABELS = {
+    SolverName.DDIM: "DDIM",
+    SolverName.ANCESTRAL: "Ancestral",
+    SolverName.EULER: "Euler",
+    SolverName.HEUN: "Heun",
+    SolverName.DPM: "DPM-Solver++ 2M",
+}
+
 
 DATA_VARIANCE = 0.25
 """Variance of the states of scans and emoji, whose standard deviation is about 0.5."""

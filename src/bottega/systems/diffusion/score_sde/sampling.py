@@ -56,6 +56,22 @@ class Sampler(enum.Enum):
     DPM = "dpm"
     """The same ODE by DPM-Solver++ (2M)."""
 
+    @property
+    def label(self) -> str:
+        """As the field writes it."""
+        return _SAMPLER_LABELS[self]
+
+
+_SAMPLER_LABELS = {
+    Sampler.REVERSE_DIFFUSION: "Reverse diffusion",
+    Sampler.EULER_MARUYAMA: "Euler-Maruyama",
+    Sampler.ANCESTRAL: "Ancestral",
+    Sampler.ODE: "ODE",
+    Sampler.HEUN: "Heun",
+    Sampler.DDIM: "DDIM",
+    Sampler.DPM: "DPM-Solver++ 2M",
+}
+
 
 class Corrected(enum.Enum):
     """Langevin steps at each time before the sampler goes on."""
