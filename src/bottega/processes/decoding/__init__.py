@@ -1,10 +1,31 @@
 """Decoding: how a causal model writes, one token or several a pass."""
 
+from bottega.processes.decoding.divergences import (
+    Divergence,
+    ForwardKl,
+    JensenShannon,
+    ReverseKl,
+    distillation_loss,
+)
 from bottega.processes.decoding.drafts import Draft, Generators, ModelDraft, Proposal, RoutedDraft
 from bottega.processes.decoding.generate import Continuation, Stop, beam_search, never, prefill, require_room, write
+from bottega.processes.decoding.jacobi import (
+    ContextGuess,
+    Guess,
+    Iteration,
+    JacobiText,
+    NgramGuess,
+    Trajectory,
+    Window,
+    jacobi,
+    repeat_rate,
+    trajectories,
+)
 from bottega.processes.decoding.model import Language, LanguageModel, Message, Speaker, TextTokens
 from bottega.processes.decoding.ngram import NgramDraft, what_followed
-from bottega.processes.decoding.passes import Task, read_on
+from bottega.processes.decoding.online import Corrections, Notes, OnlineDistiller, OnlineSettings
+from bottega.processes.decoding.passes import Task, read_on, shared_start
+from bottega.processes.decoding.routing import TokenRouter
 from bottega.processes.decoding.sampling import GREEDY, Sampling, draw, next_tokens, probabilities
 from bottega.processes.decoding.speculative import (
     Acceptance,
@@ -25,39 +46,60 @@ __all__ = [
     "GREEDY",
     "Acceptance",
     "BestLength",
+    "ContextGuess",
     "Continuation",
+    "Corrections",
+    "Divergence",
     "Draft",
     "FixedLength",
+    "ForwardKl",
     "Generators",
+    "Guess",
+    "Iteration",
+    "JacobiText",
+    "JensenShannon",
     "Language",
     "LanguageModel",
-    "Message",
     "LengthRule",
+    "Message",
     "ModelDraft",
     "NgramDraft",
+    "NgramGuess",
+    "Notes",
+    "OnlineDistiller",
+    "OnlineSettings",
     "Proposal",
+    "ReverseKl",
     "Round",
     "RoutedDraft",
     "Sampling",
-    "Speculation",
     "Speaker",
+    "Speculation",
     "Stop",
     "Task",
     "TextTokens",
+    "TokenRouter",
+    "Trajectory",
     "Watch",
+    "Window",
     "beam_search",
     "best_length",
+    "distillation_loss",
     "draw",
     "expected_tokens",
+    "jacobi",
     "judge",
     "never",
     "next_tokens",
     "prefill",
     "probabilities",
     "read_on",
+    "repeat_rate",
     "require_room",
+    "shared_start",
     "speculate",
     "speedup",
+    "trajectories",
     "what_followed",
     "write",
 ]

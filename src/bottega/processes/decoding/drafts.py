@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bottega.layers import FullMemory
 from bottega.processes.decoding.model import LanguageModel
-from bottega.processes.decoding.passes import read_on
+from bottega.processes.decoding.passes import read_on, shared_start
 from bottega.processes.decoding.sampling import Sampling, probabilities
 
 Generators = Sequence[torch.Generator | None]
@@ -75,7 +75,7 @@ class ModelDraft:
         """Writes `counts[row]` tokens; forgets first what was rejected of its last ones."""
         if self._memory is None:
             raise ValueError("begin comes before propose")
-        known = [min(_shared(read, row), len(row) - 1) for read, row in zip(self._read, held, strict=True)]
+        known = [min(shared_start(read, row), len(row) - 1) for read, row in zip(self._read, held, strict=True)]
         self._memory.crop(known)
         texts = [list(row) for row in held]
         drawn: list[list[Tensor]] = [[] for _ in held]
@@ -150,11 +150,3 @@ class RoutedDraft:
         for row, name in enumerate(self._names):
             found.setdefault(name, []).append(row)
         return found
-
-
-def _shared(one: Sequence[int], other: Sequence[int]) -> int:
-    """Length of the common beginning."""
-    for place, (a, b) in enumerate(zip(one, other, strict=False)):
-        if a != b:
-            return place
-    return min(len(one), len(other))

@@ -94,3 +94,11 @@ def read_on(model: LanguageModel, memory: FullMemory, rows: Sequence[Sequence[in
     logits = model(tokens.to(device), memory, at=at.to(device))
     memory.crop([len(row) for row in rows])  # what was padded is forgotten
     return logits
+
+
+def shared_start(one: Sequence[int], other: Sequence[int]) -> int:
+    """Length of the common beginning of two texts."""
+    for place, (a, b) in enumerate(zip(one, other, strict=False)):
+        if a != b:
+            return place
+    return min(len(one), len(other))
