@@ -59,14 +59,15 @@ def main(arguments: list[str], rooms: Catalog) -> int:
         device=options.device, dtype=options.dtype, parts=parts,
     )  # fmt: skip
     start = time.perf_counter()
-    with reporting(quiet=options.json) as report:
+    with reporting(quiet=options.json, words=options.output is None) as report:
         result = ready(request, report)
     seconds = time.perf_counter() - start
     files = _keep(result, options.output)
     if options.json:
         print(json.dumps(_record(ready, result, files, seconds), ensure_ascii=False))
         return 0
-    for line in files or [text for text in result.items() if isinstance(text, str)]:
+    words = [text for text in result.items() if isinstance(text, str)]
+    for line in files or ([""] if words == [report.said] else words):  # what was written before our eyes only ends
         print(line)
     note(f"{time_text(seconds)}; seed {result.seed}" + (f"; again: bottega replay {files[-1]}" if files else ""))
     return 0

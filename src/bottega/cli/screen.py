@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from bottega.room import Progress as Step
-from bottega.room import Report, silent
 
 
 def output() -> Console:
@@ -41,18 +40,42 @@ def bars(*, quiet: bool) -> Iterator[Progress | None]:
         yield shown
 
 
-@contextmanager
-def reporting(*, quiet: bool) -> Iterator[Report]:
-    """A report callback that draws a bar for each stage of a system's work."""
-    with bars(quiet=quiet) as shown:
-        if shown is None:
-            yield silent
+class Watcher:
+    """A report callback that draws a bar for each stage of a system's work, or shows the text that it writes.
+
+    Args:
+        shown: Where bars go; None draws none.
+        words: Whether text is shown on stdout while it is written. The bars end with its first letters.
+    """
+
+    def __init__(self, shown: Progress | None, *, words: bool) -> None:
+        self._shown, self._words = shown, words
+        self._tasks: dict[str, TaskID] = {}
+        self.said = ""
+        """The text that was shown."""
+
+    def __call__(self, step: Step) -> None:
+        """Shows a step."""
+        if self._words and step.text:
+            if self._shown is not None:
+                self._shown.stop()
+                self._shown = None
+            self.said += step.text
+            print(step.text, end="", flush=True)
+        if self._shown is None:
             return
-        tasks: dict[str, TaskID] = {}
+        if step.stage not in self._tasks:
+            self._tasks[step.stage] = self._shown.add_task(step.stage, extra="")
+        self._shown.update(self._tasks[step.stage], completed=step.step, total=step.total)
 
-        def report(step: Step) -> None:
-            if step.stage not in tasks:
-                tasks[step.stage] = shown.add_task(step.stage, extra="")
-            shown.update(tasks[step.stage], completed=step.step, total=step.total)
 
-        yield report
+@contextmanager
+def reporting(*, quiet: bool, words: bool = False) -> Iterator[Watcher]:
+    """A report callback for a system's work.
+
+    Args:
+        quiet: Show nothing.
+        words: Show text while it is written, when stdout is a terminal.
+    """
+    with bars(quiet=quiet) as shown:
+        yield Watcher(shown, words=words and not quiet and sys.stdout.isatty())

@@ -25,7 +25,7 @@ START, END, PAD, UNKNOWN = "<s>", "</s>", "<pad>", "<unk>"
 WORDS: Final = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 """How text is cut before merging: as GPT-2 cuts it, but every digit by itself (as LLaMA's tokenizer does)."""
 
-SPARE: Final = 1024
+SPARE: Final = 2048
 """Most rows of an embedding beyond the tokenizer's ids; published models round their vocabularies up."""
 
 BLANK: Final = "\u2581"  # how sentencepiece writes a space

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from bottega.errors import RequestError
+from bottega.worlds.dice import Dice, mix_text
 from bottega.worlds.emoji import ColouredEmojiWorld, EmojiWorld
 from bottega.worlds.phantoms import Phantom, PhantomsWorld
 from bottega.worlds.pixels import compose, tight_box
@@ -56,6 +57,7 @@ __all__ = [
     "Clip",
     "Color",
     "ColouredEmojiWorld",
+    "Dice",
     "EmojiWorld",
     "MovingShapesWorld",
     "Phantom",
@@ -66,6 +68,7 @@ __all__ = [
     "Thing",
     "World",
     "compose",
+    "mix_text",
     "open_world",
     "source_at",
     "tight_box",

@@ -1,0 +1,1 @@
+"""Language models and what is built on them."""
