@@ -4,7 +4,18 @@ from bottega.layers.attention import KeyValueCache, SelfAttention, attend, atten
 from bottega.layers.block import PostNormBlock, PreNormBlock
 from bottega.layers.conv import Downsample, PixelAttention, ResnetBlock, Upsample
 from bottega.layers.execution import LinearRates, linear_rates, prepare_for_inference, undo_preparation
-from bottega.layers.memory import FullMemory, Memory
+from bottega.layers.lora import (
+    Lora,
+    LoraConfig,
+    LoraFactors,
+    LoraPart,
+    applied,
+    linear_of,
+    lora_key,
+    merged,
+    merged_weight,
+)
+from bottega.layers.memory import FullMemory, JoinedMemory, Memory
 from bottega.layers.mlp import Activation, GatedMlp, Mlp, activate
 from bottega.layers.norm import RmsNorm
 from bottega.layers.patch import PatchEmbed, unpatchify
@@ -16,8 +27,13 @@ __all__ = [
     "Downsample",
     "FullMemory",
     "GatedMlp",
+    "JoinedMemory",
     "KeyValueCache",
     "LinearRates",
+    "Lora",
+    "LoraConfig",
+    "LoraFactors",
+    "LoraPart",
     "Memory",
     "Mlp",
     "PatchEmbed",
@@ -32,10 +48,15 @@ __all__ = [
     "Turns",
     "Upsample",
     "activate",
+    "applied",
     "attend",
     "attend_grouped",
+    "linear_of",
     "linear_rates",
+    "lora_key",
     "merge_heads",
+    "merged",
+    "merged_weight",
     "prepare_for_inference",
     "sinusoid",
     "split_heads",

@@ -100,6 +100,10 @@ class FullMemory:
         Raises:
             RequestError: A row would become longer than the capacity.
         """
+        self._turns = rotary.turns(self._reserve(count), self.keys.dtype)
+
+    def _reserve(self, count: int) -> Tensor:
+        """Prepares for `count` further tokens in every row, but for their turns; returns their positions."""
         longest, device = max(self._lengths) + count, self.keys.device
         if longest > self.capacity:
             raise RequestError.of("tokens", longest, f"at most {self.capacity}, the room in this memory")
@@ -113,14 +117,17 @@ class FullMemory:
             self._mask = torch.arange(longest, device=device) <= positions[..., None]
             rows = torch.arange(len(self._lengths), device=device)[:, None]
             self._at = (rows, positions[:, 0])
-        self._turns = rotary.turns(positions, self.keys.dtype)
+        return positions
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Remembers the new keys and values of a layer and attends over all of its row. See `Memory.attend`."""
         if self._turns is None:
             raise ValueError("begin comes before attend")
+        return self._look(layer, self._turns.rotate(q), self._turns.rotate(k), v)
+
+    def _look(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """As `attend`, of queries and keys that are turned already."""
         keys, values = self.keys[layer], self.values[layer]
-        k = self._turns.rotate(k)
         if self._at is None:
             start = self._span - self._count
             keys[:, :, start : self._span] = k
@@ -130,7 +137,7 @@ class FullMemory:
             keys[rows, :, places] = k.transpose(1, 2)
             values[rows, :, places] = v.transpose(1, 2)
         return attend_grouped(
-            self._turns.rotate(q), keys[:, :, : self._span], values[:, :, : self._span],
+            q, keys[:, :, : self._span], values[:, :, : self._span],
             mask=self._mask, causal=self._count == self._span > 1 and self._mask is None,
         )  # fmt: skip
 
@@ -163,3 +170,40 @@ class FullMemory:
             values[..., :span, :] = self.values[:, index, :, :span]
             self.keys, self.values = keys, values
         self._lengths = [self._lengths[row] for row in rows]
+
+
+class JoinedMemory:
+    """Memories of one row each as the rows of one batch, which they enter and leave between passes at no cost.
+
+    A row's tokens attend over that row alone, as long as it is: nothing is padded, and how a row is computed does not
+    depend on the lengths of the others.
+
+    Args:
+        rows: Memories of one row, on one device and of one type.
+    """
+
+    def __init__(self, rows: Sequence[FullMemory]) -> None:
+        self.rows = list(rows)
+        self._turns: Turns | None = None
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens seen by each row."""
+        return [length for row in self.rows for length in row.lengths]
+
+    def begin(self, count: int, rotary: Rotary) -> None:
+        """Prepares for `count` further tokens in every row. See `FullMemory.begin`."""
+        positions = torch.stack([row._reserve(count) for row in self.rows])[:, None]
+        self._turns = rotary.turns(positions, self.rows[0].keys.dtype)
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Remembers the new keys and values of a layer and attends over all of its row. See `Memory.attend`."""
+        if self._turns is None:
+            raise ValueError("begin comes before attend")
+        parts = zip(self.rows, self._turns.rotate(q).split(1), self._turns.rotate(k).split(1), v.split(1), strict=True)
+        return torch.cat([row._look(layer, *heads) for row, *heads in parts])
+
+    def finish(self) -> None:
+        """Counts the new tokens as seen."""
+        for row in self.rows:
+            row.finish()
