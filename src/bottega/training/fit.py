@@ -15,6 +15,7 @@ from bottega.data import SamplerState
 from bottega.errors import Cancelled
 from bottega.training.batches import to_device
 from bottega.training.checkpoint import Snapshot, list_checkpoints, save_checkpoint
+from bottega.training.compiled import sound_cache
 from bottega.training.interruption import Interruption
 from bottega.training.journal import Journal
 from bottega.training.parallel import World, enter_world
@@ -66,7 +67,9 @@ def fit(
         ):
             stop = False
             for cursor, batch in stream:
-                journal.add(_update(recipe, state, batch, world), _rate(state))
+                with sound_cache(compiles=settings.compile):
+                    figures = _update(recipe, state, batch, world)
+                journal.add(figures, _rate(state))
                 if _due(state, settings.log_every):
                     journal.write()
                 stop = _told_to_stop(state, journal, report, interruption, world)
