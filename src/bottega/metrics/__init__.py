@@ -12,6 +12,7 @@ from bottega.metrics.neighbours import (
     precision_recall,
     retrieval_accuracy,
 )
+from bottega.metrics.ngrams import NGrams
 from bottega.metrics.words import exact_match, keyword_overlap, keywords
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "EmbeddingFeatures",
     "Estimate",
     "FeatureNetwork",
+    "NGrams",
     "PixelFeatures",
     "PrecisionRecall",
     "density_coverage",
