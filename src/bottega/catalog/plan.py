@@ -27,7 +27,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from bottega.catalog.cases import Case, cases
-from bottega.catalog.parts import build_connected, import_parts
+from bottega.catalog.parts import Part, choose_parts, connect, import_parts
 from bottega.catalog.rooms import Catalog
 from bottega.errors import BottegaError, RequestError
 from bottega.room import Stage, System, silent
@@ -126,22 +126,52 @@ class Fakes:
     @classmethod
     def of(cls, build: Callable[[], nn.Module]) -> Fakes:
         """Builds on "meta", and then pretends to be on the CPU: it has a device and shapes, and takes no memory."""
-        with torch.device("meta"):
-            model = build()
         mode = FakeTensorMode(allow_non_fake_inputs=True)
-        with mode:
-            model.to_empty(device="cpu")
-        return cls(mode, model)
+        return cls(mode, _faked(build, mode))
+
+    @classmethod
+    def connected(cls, catalog: Catalog, system_id: str, config: Any) -> Fakes:
+        """The same of a system with its parts, which offer what they hold (a null condition, say) as fakes."""
+        import_parts(catalog, system_id, config)
+        mode = FakeTensorMode(allow_non_fake_inputs=True)
+
+        def open_system(name: str, config: Any) -> nn.Module:
+            system = catalog.get(name)
+            model, parts = _faked(lambda: system.build(config), mode), choose_parts(system, name, config, {})[1]
+            opened = {part: Opened(open_system(part.id, _config_of(catalog, part))) for part in parts.values()}
+            if system.attach is not None:  # words become numbers with these tokenizers
+                system.attach(model, _bundled_assets(catalog, name))
+            with mode:
+                connect(catalog, system, model, parts, opened.__getitem__)
+            return model
+
+        return cls(mode, open_system(system_id, config))
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A part without values."""
+
+    model: nn.Module
+
+
+def _faked(build: Callable[[], nn.Module], mode: FakeTensorMode) -> nn.Module:
+    with torch.device("meta"):
+        model = build()
+    with mode:
+        return model.to_empty(device="cpu")
+
+
+def _config_of(catalog: Catalog, part: Part) -> Any:
+    system = catalog.get(part.id)
+    return catalog.preset(part.id, part.preset or system.at_hand() or next(iter(system.presets))).config
 
 
 def plan_run(catalog: Catalog, system_id: str, preset: str) -> list[Plan]:
     """A forecast for each mode of a system, at its default settings."""
     system = catalog.get(system_id)
     config = catalog.preset(system_id, preset).config
-    import_parts(catalog, system_id, config)
-    fakes = Fakes.of(lambda: build_connected(catalog, system_id, config))
-    if system.attach is not None:
-        system.attach(fakes.model, _bundled_assets(catalog, system_id))  # words become numbers with these tokenizers
+    fakes = Fakes.connected(catalog, system_id, config)
     made = [case for case in cases(system, ("red apple",), Path("picture.png")) if case.reads != "picture"]
     own = Case(title="run", request=system.tiny_request, reads="nothing")
     return [_plan_request(system, fakes, case) for case in made or [own]]
@@ -162,10 +192,11 @@ def _plan_request(system: System, fakes: Fakes, case: Case) -> Plan:
     if case.reads == "words" and not count(case.request).flops:  # other words than its own say nothing to it
         own = dataclasses.replace(case.request, inputs=system.tiny_request.inputs)
         case = dataclasses.replace(case, request=own, reads="nothing")
-    if "steps" not in {field.name for field in dataclasses.fields(system.request)} or case.request.steps < 3:
+    steps = getattr(case.request, "steps", None)
+    if steps is None or steps < 3:
         return count(case.request)
-    one, two = (count(dataclasses.replace(case.request, steps=steps)) for steps in (1, 2))
-    return dataclasses.replace(two, flops=one.flops + (case.request.steps - 1) * (two.flops - one.flops))
+    one, two = (count(dataclasses.replace(case.request, steps=few)) for few in (1, 2))
+    return dataclasses.replace(two, flops=one.flops + (steps - 1) * (two.flops - one.flops))
 
 
 def plan_train(
@@ -178,10 +209,7 @@ def plan_train(
         raise RequestError(f"{system_id} cannot open training data")
     source = _Few(system.open_source(data), max(SAMPLES, *(stage.settings.batch_size for stage in stages)))
     plans = []
-    import_parts(catalog, system_id, config)
-    fakes = Fakes.of(lambda: build_connected(catalog, system_id, config))
-    if system.attach is not None:
-        system.attach(fakes.model, _bundled_assets(catalog, system_id))
+    fakes = Fakes.connected(catalog, system_id, config)
     for stage in stages:
         with fakes.mode:
             recipe = stage.recipe(fakes.model, source)

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from bottega.catalog.plan import Fakes, _count
+from bottega.catalog import ROOMS
+from bottega.catalog.plan import Fakes, _count, plan_run
 
 
 class Attention(nn.Module):
@@ -46,3 +47,13 @@ def test_a_large_model_takes_no_memory_to_plan() -> None:
     plan = _count(Fakes.of(lambda: nn.Linear(100_000, 100_000)), lambda model: model(torch.zeros(1, 100_000)), "large")
     assert plan.weights_bytes == 4 * (10**10 + 10**5)
     assert plan.flops == 2 * 10**10
+
+
+def test_a_system_on_another_is_planned_with_its_part() -> None:
+    (plan,) = plan_run(ROOMS, "diffusion_classifier", "tiny")
+    assert plan.flops > 10**8  # the part's null condition is a fake, too
+
+
+def test_classes_drawn_by_chance_do_not_end_a_plan() -> None:
+    (plan,) = plan_run(ROOMS, "mdt", "tiny")
+    assert plan.flops > 10**9

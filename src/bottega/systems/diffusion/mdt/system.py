@@ -24,7 +24,7 @@ SYSTEM = System(
     build=MdtPipeline,
     request=MdtRequest,
     infer=infer,
-    tiny_request=MdtRequest(steps=2),
+    tiny_request=MdtRequest(inputs=("0",), steps=2),
     formats=FORMATS,
     stages=STAGES,
     open_source=_source,

@@ -156,7 +156,8 @@ def ask(model: UVitPipeline, request: UVitRequest) -> Asked:
 def prior(model: UVitPipeline) -> Prior:
     """U-ViT as rooms see it that work on any diffusion model."""
     config = model.config
-    nothing = ask(model, UVitRequest()).null
+    any_class = ("0",) if isinstance(config.condition, ClassCondition) else ()  # none named would draw one by chance
+    nothing = ask(model, UVitRequest(inputs=any_class)).null
 
     def condition(inputs: Sequence[str]) -> Tensor:
         if isinstance(config.condition, ClassCondition):
