@@ -67,6 +67,8 @@ class WordsResult:
         seed: The seed that made them.
         settings: What else made them, for people to read.
         origin: The recipe; filled in by a loaded system.
+        traces: How each text came about step by step, as JSON (see `bottega.processes.decoding.SpeculationTrace` and
+            `JacobiTrace`), or None.
     """
 
     words: tuple[str, ...]
@@ -74,10 +76,12 @@ class WordsResult:
     seed: int
     settings: Mapping[str, Any] = field(default_factory=dict)
     origin: Origin | None = None
+    traces: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        if self.sources is not None and len(self.sources) != len(self.words):
-            raise ValueError(f"{len(self.sources)} sources for {len(self.words)} texts")
+        for name, others in (("sources", self.sources), ("traces", self.traces)):
+            if others is not None and len(others) != len(self.words):
+                raise ValueError(f"{len(others)} {name} for {len(self.words)} texts")
 
     def items(self) -> list[str]:
         """The texts, one by one."""
@@ -88,11 +92,9 @@ class WordsResult:
         return self.words
 
     def arrays(self) -> Mapping[str, np.ndarray]:
-        """The texts as an array of str."""
-        arrays = {"words": np.array(self.words, dtype=np.str_)}
-        if self.sources is not None:
-            arrays["sources"] = np.array(self.sources, dtype=np.str_)
-        return arrays
+        """The texts, and their sources and traces where there are any, as arrays of str."""
+        named = {"words": self.words, "sources": self.sources, "traces": self.traces}
+        return {name: np.array(texts, dtype=np.str_) for name, texts in named.items() if texts is not None}
 
     def save(self, path: str | Path) -> list[Path]:
         """Writes the words; the path's extension picks the form. See `bottega.results.save`."""
