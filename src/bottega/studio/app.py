@@ -17,15 +17,23 @@ from starlette.exceptions import HTTPException
 from bottega import __version__
 from bottega.errors import BottegaError
 from bottega.serve import OUR_FAULT, JobQueue
+from bottega.serve.web import Guard, House
 from bottega.studio import limits
 from bottega.studio.gallery import Gallery
-from bottega.studio.guard import Guard
 from bottega.studio.routes import Studio, router
 from bottega.studio.uploads import Uploads
 from bottega.studio.wording import public
 from bottega.studio.workshop import Catalog, Made, Order, Workshop
 
 STATIC: Final = Path(__file__).parent / "static"
+UPLOADS: Final = "/api/uploads"
+
+
+def _largest(path: str) -> int:
+    return limits.UPLOAD_BYTES if path == UPLOADS else limits.BODY_BYTES
+
+
+HOUSE: Final = House(name="the studio", command="bottega studio", largest=_largest, page=True)
 
 
 def create_app(
@@ -65,7 +73,7 @@ def create_app(
         queue=queue,
         decoders=anyio.CapacityLimiter(limits.DECODERS),
     )
-    app.add_middleware(Guard, hosts=hosts, token=token)
+    app.add_middleware(Guard, house=HOUSE, hosts=hosts, token=token)
     app.add_exception_handler(BottegaError, _refused)
     app.add_exception_handler(RequestValidationError, _unreadable)
     app.add_exception_handler(HTTPException, _said)

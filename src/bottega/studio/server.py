@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
-import secrets
-import socket
 import sys
 import webbrowser
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote
 
 import uvicorn
 
-from bottega.errors import FileError, RequestError
+from bottega.errors import FileError
+from bottega.serve.web import listen, own_hosts, page_address, token_for
 from bottega.studio.app import create_app
 from bottega.studio.workshop import Catalog
 
 PORT: Final = 7420
-PORTS_TRIED: Final = 20
 SECONDS_TO_SAY_GOODBYE: Final = 2
 SECONDS_KEPT_OPEN: Final = 60
 
@@ -47,12 +43,9 @@ def serve(
         RequestError: The address or port cannot be used, or the token is too short.
         FileError: The folder cannot be written.
     """
-    if token is not None and not (len(token) >= 12 and token.isascii() and token.isalnum()):
-        raise RequestError("the token must be at least 12 letters and digits; leave it out and one is made")
-    if token is None and not is_loopback(host):
-        token = secrets.token_hex(16)
+    token = token_for(host, token)
     place = folder if folder is not None else user_folder()
-    listening = _listen(host, port)
+    listening = listen(host, port, first=PORT, name="the studio")
     number = int(listening.getsockname()[1])
     try:
         app = create_app(place, catalog, hosts=own_hosts(host, number), token=token)
@@ -75,30 +68,6 @@ def serve(
     uvicorn.Server(config).run(sockets=[listening])
 
 
-def is_loopback(host: str) -> bool:
-    """Whether an address can be reached from this machine only."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def own_hosts(host: str, port: int) -> frozenset[str] | None:
-    """The `Host` headers of our own page; None (any) for addresses that other machines reach, where a token guards."""
-    if not is_loopback(host):
-        return None
-    names = ("127.0.0.1", "localhost", "[::1]", _in_address(host))
-    return frozenset(f"{name}:{port}" for name in names)
-
-
-def page_address(host: str, port: int, token: str | None) -> str:
-    """What to open in a browser."""
-    name = "127.0.0.1" if host in ("0.0.0.0", "::") else _in_address(host)  # noqa: S104 - compared, not bound
-    return f"http://{name}:{port}/" + (f"?token={quote(token)}" if token else "")
-
-
 def user_folder() -> Path:
     """The studio's folder among the user's data, by the custom of the operating system."""
     if sys.platform == "darwin":
@@ -108,26 +77,3 @@ def user_folder() -> Path:
     else:
         base = Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local" / "share"))
     return base / "bottega" / "studio"
-
-
-def _in_address(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
-
-
-def _listen(host: str, port: int | None) -> socket.socket:
-    """A listening socket: connections wait in it until the server runs, so the page can be opened at once."""
-    tried = range(PORT, PORT + PORTS_TRIED) if port is None else (port,)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    reason = ""
-    for number in tried:
-        listening = socket.socket(family, socket.SOCK_STREAM)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listening.bind((host, number))
-            listening.listen(128)
-            return listening
-        except (OSError, OverflowError) as error:
-            listening.close()
-            reason = str(getattr(error, "strerror", None) or error)
-    ports = str(port) if port is not None else f"{PORT} to {PORT + PORTS_TRIED - 1}"
-    raise RequestError(f"the studio cannot listen on {host}, port {ports} ({reason}); choose another with --port")

@@ -1,4 +1,4 @@
-"""Who may talk to the studio: a middleware that refuses foreign hosts, foreign pages, missing tokens and large bodies.
+"""Who may talk to a server of ours: a middleware that refuses foreign hosts and pages, missing tokens, large bodies.
 
 A page of another site can make a browser send requests to 127.0.0.1. `Host` must therefore be one of our own
 addresses (against DNS rebinding), and `Origin` or `Sec-Fetch-Site`, where the browser sends them, must say that our own
@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.exceptions import HTTPException
 
-from bottega.studio import limits
-
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 COOKIE: Final = "bottega_token"
-UPLOADS: Final = "/api/uploads"
 HEADERS: Final = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
@@ -36,21 +34,49 @@ HEADERS: Final = {
 }
 
 
+def bare_error(status: int, sentence: str) -> dict[str, object]:
+    """An error as the studio's own page reads it."""
+    return {"error": sentence}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class House:
+    """What a guard protects.
+
+    Args:
+        name: What it is called in sentences, such as "the studio".
+        command: What printed its address, such as "bottega studio".
+        largest: Most bytes of a request's body, by its path.
+        public: Paths that need no token.
+        page: Whether it has a page, which may be opened with the token in its address, and from other pages.
+        error: `(status, sentence)` to the JSON body of a refusal.
+    """
+
+    name: str
+    command: str
+    largest: Callable[[str], int]
+    public: frozenset[str] = frozenset()
+    page: bool = False
+    error: Callable[[int, str], Mapping[str, object]] = bare_error
+
+
 class Guard:
-    """The outermost layer of the studio.
+    """The outermost layer of a server.
 
     Args:
         app: What it protects.
+        house: What to say, and how large requests may be.
         hosts: Values of the `Host` header that are ours, such as "127.0.0.1:7860". None takes any, which a token makes
             safe: a browser keeps our cookie from every other name.
         token: What every request must carry, as `Authorization: Bearer`, as cookie, or once as `/?token=`; None asks
             for nothing and is right only for loopback addresses.
     """
 
-    def __init__(self, app: ASGIApp, hosts: frozenset[str] | None, token: str | None = None) -> None:
+    def __init__(self, app: ASGIApp, house: House, hosts: frozenset[str] | None, token: str | None = None) -> None:
         if hosts is None and token is None:
             raise ValueError("without a token, the hosts must be named")
         self._app = app
+        self._house = house
         self._hosts = hosts
         self._token = token
 
@@ -60,34 +86,43 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        if self._token is not None and _offered_in_address(scope, self._token):
-            await _answer(send, 303, "", {"location": "/", "set-cookie": _cookie(self._token)})
+        if self._token is not None and self._house.page and _offered_in_address(scope, self._token):
+            await self._answer(send, 303, "", {"location": "/", "set-cookie": _cookie(self._token)})
             return
         refusal = self._refusal(scope, headers)
         if refusal is not None:
-            await _answer(send, *refusal)
+            await self._answer(send, *refusal)
             return
-        limit = limits.UPLOAD_BYTES if scope["path"] == UPLOADS else limits.BODY_BYTES
+        limit = self._house.largest(scope["path"])
         declared = headers.get("content-length", "0")
         if not declared.isdecimal() or int(declared) > limit:
-            await _answer(send, 413, _too_large(limit))
+            await self._answer(send, 413, _too_large(limit))
             return
         await self._app(scope, _Counted(receive, limit), _with_headers(send))
 
     def _refusal(self, scope: Scope, headers: Mapping[str, str]) -> tuple[int, str] | None:
-        host = headers.get("host", "")
+        host, name = headers.get("host", ""), self._house.name
+        foreign = f"another page asked for this; {name} answers its own page and programs"
         if self._hosts is not None and host not in self._hosts:
-            return 421, "this address is not the studio's; open the one that `bottega studio` printed"
+            return 421, f"this address is not {name}'s; open the one that `{self._house.command}` printed"
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc != host:
-            return 403, "another page asked for this; use the studio's own page"
+            return 403, foreign
         site = headers.get("sec-fetch-site", "none")
         opening = headers.get("sec-fetch-mode") == "navigate" and scope["method"] == "GET" and scope["path"] == "/"
-        if site not in ("same-origin", "none") and not opening:
-            return 403, "another page asked for this; use the studio's own page"
-        if self._token is not None and not _carries(headers, self._token):
-            return 401, "a token is needed; open the address with the token that `bottega studio` printed"
-        return None
+        if site not in ("same-origin", "none") and not (opening and self._house.page):
+            return 403, foreign
+        if self._token is None or scope["path"] in self._house.public or _carries(headers, self._token):
+            return None
+        return 401, f"a token is needed; use the one that `{self._house.command}` printed"
+
+    async def _answer(self, send: Send, status: int, sentence: str, extra: Mapping[str, str] | None = None) -> None:
+        body = json.dumps(self._house.error(status, sentence)).encode()
+        headers = {"content-type": "application/json", "content-length": str(len(body)), "connection": "close"}
+        listed = [(name.encode(), value.encode()) for name, value in {**headers, **(extra or {})}.items()]
+        sender = _with_headers(send)
+        await sender({"type": "http.response.start", "status": status, "headers": listed})
+        await sender({"type": "http.response.body", "body": body})
 
 
 class _Counted:
@@ -146,12 +181,3 @@ def _with_headers(send: Send) -> Send:
         await send(message)
 
     return sender
-
-
-async def _answer(send: Send, status: int, sentence: str, extra: Mapping[str, str] | None = None) -> None:
-    body = json.dumps({"error": sentence}).encode()
-    headers = {"content-type": "application/json", "content-length": str(len(body)), "connection": "close"}
-    listed = [(name.encode(), value.encode()) for name, value in {**headers, **(extra or {})}.items()]
-    sender = _with_headers(send)
-    await sender({"type": "http.response.start", "status": status, "headers": listed})
-    await sender({"type": "http.response.body", "body": body})
