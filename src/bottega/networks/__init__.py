@@ -43,9 +43,11 @@ from bottega.networks.dit_tables import (
 )
 from bottega.networks.gpt2 import Gpt2, Gpt2Config
 from bottega.networks.llama import Llama, LlamaAttention, LlamaBlock, LlamaConfig
+from bottega.networks.llama_lora import LLAMA_PROJECTIONS, llama_lora, llama_lora_parts
 from bottega.networks.llama_tables import llama_config, llama_json, llama_keys, llama_meta_keys
 from bottega.networks.ncsnpp import BlockKind, Ncsnpp, NcsnppConfig, Progressive, TimeEmbedding
 from bottega.networks.ncsnpp_tables import ncsnpp_keys
+from bottega.networks.peft_folders import PeftAdapter, read_peft, write_peft
 from bottega.networks.t5 import (
     T5_SIZES,
     T5Encoder,
@@ -111,6 +113,7 @@ __all__ = [
     "Gpt2",
     "Gpt2Config",
     "LEGACY_ROWS",
+    "LLAMA_PROJECTIONS",
     "Llama",
     "LlamaAttention",
     "LlamaBlock",
@@ -118,6 +121,7 @@ __all__ = [
     "NEW_ROWS",
     "Ncsnpp",
     "NcsnppConfig",
+    "PeftAdapter",
     "Progressive",
     "T5Encoder",
     "T5EncoderConfig",
@@ -154,13 +158,17 @@ __all__ = [
     "llama_config",
     "llama_json",
     "llama_keys",
+    "llama_lora",
+    "llama_lora_parts",
     "llama_meta_keys",
     "ncsnpp_keys",
     "position_waves",
     "read_autoencoder_kl",
+    "read_peft",
     "t5_encoder_config",
     "t5_encoder_json",
     "t5_encoder_keys",
     "vit_keys",
     "write_autoencoder_kl",
+    "write_peft",
 ]

@@ -1,6 +1,7 @@
 """Text, sound and layout to tokens and back."""
 
 from bottega.tokenizers.bpe import BpeTokenizer
+from bottega.tokenizers.chat import ChatTokens, chat_text, chat_texts, chat_tokens, with_system
 from bottega.tokenizers.folders import read_tokenizer_folder, write_tokenizer_folder
 from bottega.tokenizers.language import (
     LanguageTokenizer,
@@ -14,14 +15,19 @@ from bottega.tokenizers.language_folders import read_language_folder, write_lang
 
 __all__ = [
     "BpeTokenizer",
+    "ChatTokens",
     "LanguageTokenizer",
     "SentencePieceTokenizer",
     "TextStream",
     "TextTokenizer",
+    "chat_text",
+    "chat_texts",
+    "chat_tokens",
     "read_language_folder",
     "read_tokenizer_folder",
     "require_fit",
     "tokenizer_from_json",
+    "with_system",
     "write_language_folder",
     "write_tokenizer_folder",
 ]
