@@ -104,11 +104,13 @@ class CheckpointFormat:
         read: `(path, config)` to a `Checkpoint`. `config` is None when the layout carries its own configuration;
             a layout without one (a bare state dict) needs the preset's config from the caller.
         write: `(checkpoint, path)`; writes the layout at `path`.
+        presets: The presets that it has a place for; None for all.
     """
 
     description: str
     read: Callable[[Path, Any | None], Checkpoint]
     write: Callable[[Checkpoint, Path], None]
+    presets: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,8 +15,9 @@ import pytest
 import torch
 
 from bottega import catalog
+from bottega.catalog.ready import check_fit
 from bottega.cli import main
-from bottega.errors import FileError
+from bottega.errors import FileError, RequestError
 from bottega.room import Checkpoint, silent
 from bottega.training import fit
 from bottega.weights import NativeWeights, bundled_path, save_native, verify
@@ -174,6 +175,11 @@ def test_formats_round_trip(system_id, workshop, tmp_path):
             parameter.copy_(torch.randn(parameter.shape, generator=generator))
     written = Checkpoint(config=config, tensors=model.state_dict(), assets=assets(system, model))
     for name, layout in system.formats.items():
+        assert layout.presets is None or set(layout.presets) <= set(system.presets), name
+        if layout.presets is not None and "tiny" not in layout.presets:
+            with pytest.raises(RequestError, match="tiny.*must be one of"):
+                check_fit(system, name, config)
+            continue
         read = layout.read(write(layout, written, tmp_path / name), config)
         assert read.config == config, name
         assert read.tensors.keys() == written.tensors.keys(), name

@@ -254,7 +254,8 @@ def read_checkpoint(system: System, system_id: str, path: Path, format: str | No
         if config is not None and own.config != config:
             raise RequestError(f"{path} holds another size than the preset that was asked for; leave the preset out")
         return Checkpoint(config=own.config, tensors=own.tensors, assets=own.assets)
-    return system.formats[check_format(system, format)].read(path, config)
+    check_fit(system, check_format(system, format), config)
+    return system.formats[format].read(path, config)
 
 
 def convert(
@@ -303,6 +304,7 @@ def convert(
         own = NativeWeights(config=checkpoint.config, tensors=checkpoint.tensors, assets=checkpoint.assets)
         save_native(out, own, system_id=system_id)
     else:
+        check_fit(system, target_format, checkpoint.config)
         system.formats[target_format].write(checkpoint, out)
     return out
 
@@ -348,6 +350,17 @@ def check_format(system: System, name: str) -> str:
     if name != NATIVE and name not in system.formats:
         raise RequestError.of("format", name, f"one of {_format_list(system)}")
     return name
+
+
+def check_fit(system: System, format: str, config: Any) -> None:
+    """Checks that a published format has a place for a size; sizes that are no preset are left to the format.
+
+    Raises:
+        RequestError: It has none.
+    """
+    fits, name = system.formats[format].presets, _preset_of(system, config)
+    if fits is not None and name in system.presets and name not in fits:
+        raise RequestError.of(f"the preset for {format}", name, f"one of {', '.join(fits)}")
 
 
 def content_hash(path: Path) -> str:

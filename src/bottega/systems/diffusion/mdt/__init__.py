@@ -18,8 +18,6 @@ CARD = Card(
     missing=(
         "No weights come with the package yet: `bottega train mdt` makes them. The comparison of the three designs at "
         "equal compute (`python -m benchmarks masked_training`) has not been run to its end.",
-        "diffusers' folders of DiT are read and written in Python (`checkpoints.DIFFUSERS`), not yet from the command "
-        "line.",
         "The 512-pixel size of DiT is not among the presets.",
     ),
     deviations=(

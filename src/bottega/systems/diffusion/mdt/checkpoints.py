@@ -21,7 +21,7 @@ from bottega.networks import (
     write_autoencoder_kl,
 )
 from bottega.room import Checkpoint, CheckpointFormat
-from bottega.systems.diffusion.mdt.config import MacroDesign, MaskedDesign, MdtConfig, PlainDesign
+from bottega.systems.diffusion.mdt.config import PRESETS, MacroDesign, MaskedDesign, MdtConfig, PlainDesign
 from bottega.systems.diffusion.mdt.model import RelativePositions
 from bottega.weights import (
     KeyTable,
@@ -177,6 +177,12 @@ def _write_autoencoder(checkpoint: Checkpoint, path: Path) -> None:
     write_autoencoder_kl(path / VAE, config.autoencoder, config.picture_size, latents)
 
 
+DIFFUSERS = CheckpointFormat(
+    description="diffusers' DiTPipeline: a folder with transformer/ and vae/, for DiT alone.",
+    read=read_diffusers,
+    write=write_diffusers,
+    presets=tuple(name for name, preset in PRESETS.items() if isinstance(preset.config.design, PlainDesign)),
+)
 FORMATS = {
     "authors": CheckpointFormat(
         description="The files of sail-sg/MDT and facebookresearch/DiT: one .pt of the network; for latent sizes a "
@@ -184,9 +190,5 @@ FORMATS = {
         read=read_authors,
         write=write_authors,
     ),
+    "diffusers": DIFFUSERS,
 }
-DIFFUSERS = CheckpointFormat(
-    description="diffusers' DiTPipeline: a folder with transformer/ and vae/, for DiT alone.",
-    read=read_diffusers,
-    write=write_diffusers,
-)
