@@ -4,6 +4,7 @@ from bottega.layers.attention import KeyValueCache, SelfAttention, attend, atten
 from bottega.layers.block import PostNormBlock, PreNormBlock
 from bottega.layers.conv import Downsample, PixelAttention, ResnetBlock, Upsample
 from bottega.layers.execution import LinearRates, linear_rates, prepare_for_inference, undo_preparation
+from bottega.layers.int8 import Int8Linear, linears_to_int8
 from bottega.layers.lora import (
     Lora,
     LoraConfig,
@@ -17,6 +18,15 @@ from bottega.layers.lora import (
 )
 from bottega.layers.memory import FullMemory, JoinedMemory, Memory
 from bottega.layers.mlp import Activation, GatedMlp, Mlp, activate
+from bottega.layers.moe import (
+    ExpertChoice,
+    MixtureOfDepths,
+    Routed,
+    TokenChoice,
+    balance_loss,
+    route,
+    watched,
+)
 from bottega.layers.norm import RmsNorm
 from bottega.layers.patch import PatchEmbed, unpatchify
 from bottega.layers.position import sinusoid
@@ -25,9 +35,11 @@ from bottega.layers.rotary import Rotary, RotaryLayout, Turns
 __all__ = [
     "Activation",
     "Downsample",
+    "ExpertChoice",
     "FullMemory",
     "GatedMlp",
     "JoinedMemory",
+    "Int8Linear",
     "KeyValueCache",
     "LinearRates",
     "Lora",
@@ -35,6 +47,7 @@ __all__ = [
     "LoraFactors",
     "LoraPart",
     "Memory",
+    "MixtureOfDepths",
     "Mlp",
     "PatchEmbed",
     "PixelAttention",
@@ -44,22 +57,28 @@ __all__ = [
     "RmsNorm",
     "Rotary",
     "RotaryLayout",
+    "Routed",
     "SelfAttention",
+    "TokenChoice",
     "Turns",
     "Upsample",
     "activate",
     "applied",
     "attend",
     "attend_grouped",
+    "balance_loss",
     "linear_of",
     "linear_rates",
     "lora_key",
+    "linears_to_int8",
     "merge_heads",
     "merged",
     "merged_weight",
     "prepare_for_inference",
+    "route",
     "sinusoid",
     "split_heads",
     "undo_preparation",
     "unpatchify",
+    "watched",
 ]

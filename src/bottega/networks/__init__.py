@@ -45,6 +45,20 @@ from bottega.networks.gpt2 import Gpt2, Gpt2Config
 from bottega.networks.llama import Llama, LlamaAttention, LlamaBlock, LlamaConfig
 from bottega.networks.llama_lora import LLAMA_PROJECTIONS, llama_lora, llama_lora_parts
 from bottega.networks.llama_tables import llama_config, llama_json, llama_keys, llama_meta_keys
+from bottega.networks.mixtral import (
+    ChosenDepths,
+    ChosenTokens,
+    Dense,
+    Experts,
+    MixtralConfig,
+    Routing,
+    is_causal,
+    mixtral,
+    mixtral_config,
+    mixtral_json,
+    mixtral_keys,
+    work_per_token,
+)
 from bottega.networks.ncsnpp import BlockKind, Ncsnpp, NcsnppConfig, Progressive, TimeEmbedding
 from bottega.networks.ncsnpp_tables import ncsnpp_keys
 from bottega.networks.peft_folders import PeftAdapter, read_peft, write_peft
@@ -171,4 +185,16 @@ __all__ = [
     "vit_keys",
     "write_autoencoder_kl",
     "write_peft",
+    "ChosenDepths",
+    "ChosenTokens",
+    "Dense",
+    "Experts",
+    "MixtralConfig",
+    "Routing",
+    "is_causal",
+    "mixtral",
+    "mixtral_config",
+    "mixtral_json",
+    "mixtral_keys",
+    "work_per_token",
 ]

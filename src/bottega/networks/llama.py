@@ -5,6 +5,7 @@ Source: arXiv:2302.13971, section 2.2; arXiv:2307.09288, section 2.2 (grouped qu
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -90,14 +91,19 @@ class LlamaAttention(nn.Module):
 
 
 class LlamaBlock(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x))."""
+    """x + attention(norm(x)), then x + mlp(norm(x)).
 
-    def __init__(self, config: LlamaConfig) -> None:
+    Args:
+        config: Its size.
+        mlp: The feed-forward layer; None makes the gated one of the configuration.
+    """
+
+    def __init__(self, config: LlamaConfig, mlp: nn.Module | None = None) -> None:
         super().__init__()
         self.norm1 = RmsNorm(config.width, config.eps)
         self.attention = LlamaAttention(config)
         self.norm2 = RmsNorm(config.width, config.eps)
-        self.mlp = GatedMlp(config.width, config.hidden)
+        self.mlp = GatedMlp(config.width, config.hidden) if mlp is None else mlp
 
     def forward(self, x: Tensor, seen: Turns | Memory, layer: int) -> Tensor:
         """Tokens `(batch, tokens, width)` to the same shape; see `LlamaAttention`."""
@@ -106,14 +112,19 @@ class LlamaBlock(nn.Module):
 
 
 class Llama(nn.Module):
-    """The decoder: token ids to the logits of the next tokens."""
+    """The decoder: token ids to the logits of the next tokens.
 
-    def __init__(self, config: LlamaConfig) -> None:
+    Args:
+        config: Its size.
+        mlp: Makes the feed-forward layer of a block (a mixture of experts, say); None has gated ones.
+    """
+
+    def __init__(self, config: LlamaConfig, mlp: Callable[[], nn.Module] | None = None) -> None:
         super().__init__()
         self.config = config
         self.rotary = Rotary(config.head_dim, config.rope_base)
         self.token_embed = nn.Embedding(config.vocabulary, config.width)
-        self.blocks = nn.ModuleList(LlamaBlock(config) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(LlamaBlock(config, None if mlp is None else mlp()) for _ in range(config.depth))
         self.norm = RmsNorm(config.width, config.eps)
         self.head = None if config.tied else nn.Linear(config.width, config.vocabulary, bias=False)
         self.apply(_initialise)

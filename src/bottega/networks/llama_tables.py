@@ -13,14 +13,22 @@ from bottega.weights import Drop, Fuse, KeyTable, PairsAsHalves, Rename, Same
 def llama_keys(config: LlamaConfig) -> KeyTable:
     """Against transformers' `LlamaForCausalLM`."""
     ours, theirs = "blocks.{i}", "model.layers.{i}"
-    qkv = tuple(f"{theirs}.self_attn.{part}_proj.weight" for part in "qkv")
     gate_up = tuple(f"{theirs}.mlp.{part}_proj.weight" for part in ("gate", "up"))
+    return (
+        Fuse(f"{ours}.mlp.gate_up.weight", gate_up),
+        Rename(f"{ours}.mlp.down.weight", f"{theirs}.mlp.down_proj.weight"),
+        *llama_trunk_keys(config),
+    )
+
+
+def llama_trunk_keys(config: LlamaConfig) -> KeyTable:
+    """As `llama_keys` without the feed-forward layers."""
+    ours, theirs = "blocks.{i}", "model.layers.{i}"
+    qkv = tuple(f"{theirs}.self_attn.{part}_proj.weight" for part in "qkv")
     return (
         Rename("token_embed.weight", "model.embed_tokens.weight"),
         Fuse(f"{ours}.attention.qkv.weight", qkv, sizes=_qkv_sizes(config)),
         Rename(f"{ours}.attention.proj.weight", f"{theirs}.self_attn.o_proj.weight"),
-        Fuse(f"{ours}.mlp.gate_up.weight", gate_up),
-        Rename(f"{ours}.mlp.down.weight", f"{theirs}.mlp.down_proj.weight"),
         Rename(f"{ours}.norm1.weight", f"{theirs}.input_layernorm.weight"),
         Rename(f"{ours}.norm2.weight", f"{theirs}.post_attention_layernorm.weight"),
         Rename("norm.weight", "model.norm.weight"),
