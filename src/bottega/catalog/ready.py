@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from bottega.results import InputFile, Origin, WeightsOrigin
 
 NATIVE, BUNDLED, NONE = "native", "bundled", "none"
-DTYPES = ("float32", "bfloat16", "float16", "float64")
+DTYPES = ("float32", "bfloat16", "float16", "float64", "int8")
+INT8 = "int8"
+"""Not a type of parameters: the linear layers' weights in 8 bits, everything else in float32."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -37,6 +40,7 @@ class Ready:
         assets: Text files that belong to the weights.
         packed: Whether its linear layers run on packed weights; see `bottega.layers.prepare_for_inference`.
         parts: Other systems that it works with, by the field of the configuration that names them.
+        int8: Whether the weights of its linear layers have 8 bits; see `bottega.layers.linears_to_int8`.
     """
 
     id: str
@@ -48,6 +52,7 @@ class Ready:
     assets: dict[str, str] = dataclasses.field(default_factory=dict)
     packed: bool = False
     parts: dict[str, Ready] = dataclasses.field(default_factory=dict)
+    int8: bool = False
 
     def __call__(self, request: Any, report: Report = silent) -> Result:
         """Runs the system.
@@ -83,10 +88,18 @@ class Ready:
         parts = {field: part.with_linears(packed=packed) for field, part in self.parts.items()}
         return dataclasses.replace(self, packed=own or any(part.packed for part in parts.values()), parts=parts)
 
+    def in_int8(self) -> Ready:
+        """The system and its parts with weights of 8 bits in their linear layers; it can then only be run."""
+        from bottega.layers import linears_to_int8
+
+        linears_to_int8(self.model)
+        parts = {field: part.in_int8() for field, part in self.parts.items()}
+        return dataclasses.replace(self, int8=True, parts=parts)
+
     @property
     def like(self) -> torch.Tensor:
-        """A parameter of the system, or of a part where it has none of its own."""
-        own = next(self.model.parameters(), None)
+        """A parameter or buffer of the system, or of a part where it has none of its own."""
+        own = next(itertools.chain(self.model.parameters(), self.model.buffers()), None)
         return own if own is not None else next(iter(self.parts.values())).like
 
     def _origin(self, request: Any, inputs: tuple[InputFile, ...], seed: int) -> Origin:
@@ -109,7 +122,7 @@ class Ready:
             inputs=inputs,
             seed=seed,
             device=str(self.like.device),
-            dtype=str(self.like.dtype).removeprefix("torch."),
+            dtype=INT8 if self.int8 else str(self.like.dtype).removeprefix("torch."),
             threads=torch.get_num_threads(),
             packed=self.packed,
             parts=parts,
@@ -161,7 +174,7 @@ def load(
             weights.
         format: The published format's name. Formats are named, never guessed.
         device: "cpu", "cuda", "cuda:1" or "mps".
-        dtype: Type of the parameters, one of `DTYPES`; None keeps float32.
+        dtype: Type of the parameters, one of `DTYPES`; None keeps float32, "int8" gives linear layers 8-bit weights.
         parts: Other systems to work with than the configuration names, by its field: `{"prior": "unidiffuser"}`. A part
             is `ID`, `ID:PRESET`, `ID=WEIGHTS` or `ID:PRESET=WEIGHTS`.
 
@@ -173,7 +186,7 @@ def load(
     ready = load_plain(
         catalog, system_id, preset=preset, weights=weights, format=format, device=device, dtype=dtype, parts=parts
     )
-    return ready.with_linears()
+    return (ready.in_int8() if dtype == INT8 else ready).with_linears()
 
 
 def load_plain(
@@ -327,7 +340,7 @@ def check_device(device: str) -> str:
 
 
 def check_dtype(dtype: str | None) -> torch.dtype | None:
-    """The torch type of a name.
+    """The torch type of the parameters for a name; None keeps what they are.
 
     Raises:
         RequestError: Not one of `DTYPES`.
@@ -338,7 +351,7 @@ def check_dtype(dtype: str | None) -> torch.dtype | None:
         return None
     if dtype not in DTYPES:
         raise RequestError.of("dtype", dtype, f"one of {', '.join(DTYPES)}")
-    return getattr(torch, dtype)
+    return torch.float32 if dtype == INT8 else getattr(torch, dtype)
 
 
 def check_format(system: System, name: str) -> str:

@@ -29,7 +29,7 @@ class RunOptions:
         output: A folder, or a file whose extension picks the form: .png .webp .jpg .txt .json, or .npz for raw arrays.
             Pictures go to "out/" and words are printed when it is not given.
         device: "cpu", "cuda", "cuda:1" or "mps".
-        dtype: Type of the parameters: float32, bfloat16, float16 or float64.
+        dtype: Type of the parameters: float32, bfloat16, float16, float64, or int8 (8-bit weights in linear layers).
         weights: A weights file of bottega's own, or (with --format) a published file, folder or hub id. The bundled
             weights when it is not given.
         format: The published format that the weights have; `bottega info ID` lists them.

@@ -4,6 +4,7 @@ from bottega.layers.attention import KeyValueCache, SelfAttention, attend, atten
 from bottega.layers.block import PostNormBlock, PreNormBlock
 from bottega.layers.conv import Downsample, PixelAttention, ResnetBlock, Upsample
 from bottega.layers.execution import LinearRates, linear_rates, prepare_for_inference, undo_preparation
+from bottega.layers.int8 import Int8Linear, linears_to_int8
 from bottega.layers.lora import (
     Lora,
     LoraConfig,
@@ -38,6 +39,7 @@ __all__ = [
     "FullMemory",
     "GatedMlp",
     "JoinedMemory",
+    "Int8Linear",
     "KeyValueCache",
     "LinearRates",
     "Lora",
@@ -68,6 +70,7 @@ __all__ = [
     "linear_of",
     "linear_rates",
     "lora_key",
+    "linears_to_int8",
     "merge_heads",
     "merged",
     "merged_weight",

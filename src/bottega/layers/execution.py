@@ -19,6 +19,9 @@ from torch import Tensor, nn
 ROWS, WIDTH = 256, 1024
 """The product that the probe times, `(rows, width) @ (width, width)`: a few hundred tokens of a mid-sized network."""
 
+PACKABLE = (torch.float32, torch.bfloat16)
+"""Types whose weights oneDNN packs."""
+
 MARGIN = 1.2
 """How much faster packed weights must be to be worth their memory."""
 
@@ -31,28 +34,37 @@ class LinearRates:
         plain: torch's own float32 product.
         packed: oneDNN's with packed weights; 0 where torch was built without it.
         bf16: torch's bfloat16 product.
+        row: torch's bfloat16 product with one row, as a decoder's next token is.
+        packed_row: oneDNN's with packed weights; 0 where torch was built without it.
     """
 
     plain: float
     packed: float
     bf16: float
+    row: float
+    packed_row: float
 
-    @property
-    def prefers_packed(self) -> bool:
-        """Whether packed weights are clearly faster."""
+    def prefers_packed(self, dtype: torch.dtype) -> bool:
+        """Whether packed weights of that type are clearly faster."""
+        if dtype is torch.bfloat16:
+            return self.packed_row > MARGIN * self.row
         return self.packed > MARGIN * self.plain
 
 
 @cache
 def linear_rates() -> LinearRates:
-    """Measures this machine once per process, in about 50 ms; the three alternate so that other work hits all alike."""
+    """Measures this machine once per process, in about 50 ms; the ways alternate so that other work hits all alike."""
     generator = torch.Generator().manual_seed(0)
     x, weight = (torch.randn(rows, WIDTH, generator=generator) for rows in (ROWS, WIDTH))
     x_half, weight_half = x.bfloat16(), weight.bfloat16()
-    ways: list[Callable[[], Tensor]] = [lambda: F.linear(x, weight), lambda: F.linear(x_half, weight_half)]
-    packed = pack(weight, ROWS)
-    if packed is not None:
-        ways.append(lambda: packed_linear(x, packed, None))
+    ways: list[Callable[[], Tensor]] = [
+        lambda: F.linear(x, weight),
+        lambda: F.linear(x_half, weight_half),
+        lambda: F.linear(x_half[:1], weight_half),
+    ]
+    packed, packed_half = pack(weight, ROWS), pack(weight_half, ROWS)
+    if packed is not None and packed_half is not None:
+        ways += [lambda: packed_linear(x, packed, None), lambda: packed_linear(x_half[:1], packed_half, None)]
     best = [float("inf")] * len(ways)
     with torch.inference_mode():
         for _ in range(6):
@@ -60,12 +72,14 @@ def linear_rates() -> LinearRates:
                 start = time.perf_counter()
                 way()
                 best[position] = min(best[position], time.perf_counter() - start)
-    plain, half, *rest = (2 * ROWS * WIDTH**2 / seconds for seconds in best)
-    return LinearRates(plain=plain, bf16=half, packed=rest[0] if rest else 0.0)
+    rows = (ROWS, ROWS, 1, ROWS, 1)
+    rates = [2 * count * WIDTH**2 / seconds for count, seconds in zip(rows, best, strict=False)]
+    plain, half, row, packed_rate, packed_row = [*rates, 0.0, 0.0][:5]
+    return LinearRates(plain=plain, bf16=half, row=row, packed=packed_rate, packed_row=packed_row)
 
 
 def pack(weight: Tensor, rows: int = ROWS) -> Tensor | None:
-    """A float32 weight `(out, in)` in oneDNN's layout, best for about so many rows of input; None without oneDNN."""
+    """A float32 or bfloat16 weight `(out, in)` in oneDNN's layout, best for so many rows; None without oneDNN."""
     if not torch.backends.mkldnn.is_available():
         return None
     try:
@@ -104,7 +118,8 @@ class PackedLinear(nn.Linear):
     def _fits(self, x: Tensor) -> bool:
         weight = self.weight
         return (
-            x.dtype is weight.dtype is torch.float32
+            x.dtype is weight.dtype
+            and weight.dtype in PACKABLE
             and x.device.type == weight.device.type == "cpu"
             and x.ndim > 1
             and x.numel() > 0
@@ -119,10 +134,10 @@ class PackedLinear(nn.Linear):
 
 
 def prepare_for_inference(model: nn.Module, *, packed: bool | None = None) -> int:
-    """Lets a model's float32 linear layers on the CPU run on packed weights, where that is faster here.
+    """Lets a model's float32 and bfloat16 linear layers on the CPU run on packed weights, where that is faster here.
 
-    Names, parameters and `state_dict` stay as they are, results agree to float32 rounding, and training still works (it
-    takes the plain path). Packed weights take their memory once more.
+    Names, parameters and `state_dict` stay as they are, results agree to rounding, and training still works (it takes
+    the plain path). Packed weights take their memory once more.
 
     Args:
         model: Changed in place.
@@ -132,8 +147,10 @@ def prepare_for_inference(model: nn.Module, *, packed: bool | None = None) -> in
         How many layers were changed.
     """
     layers = [part for part in model.modules() if type(part) is nn.Linear and _is_plain(part)]
-    if not layers or not (linear_rates().prefers_packed if packed is None else packed):
-        return 0
+    if packed is None and layers:
+        layers = [layer for layer in layers if linear_rates().prefers_packed(layer.weight.dtype)]
+    elif not packed:
+        layers = []
     for layer in layers:
         layer.__class__ = PackedLinear  # the same module: nobody's reference to it, hook or name is lost
         layer.__dict__.update(packed=None, packed_from=None)
@@ -151,4 +168,4 @@ def undo_preparation(model: nn.Module) -> int:
 
 
 def _is_plain(layer: nn.Linear) -> bool:
-    return layer.weight.dtype is torch.float32 and layer.weight.device.type == "cpu"
+    return layer.weight.dtype in PACKABLE and layer.weight.device.type == "cpu"

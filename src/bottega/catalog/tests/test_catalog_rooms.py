@@ -15,6 +15,7 @@ from bottega.catalog.ready import build, content_hash, convert, load
 from bottega.catalog.replays import replay
 from bottega.catalog.training import choose_stages, choose_start, fit, with_steps
 from bottega.errors import BottegaError, FileError, RequestError, WeightsError
+from bottega.layers import Int8Linear
 from bottega.results import read_origin
 from bottega.weights import bundled_path
 
@@ -98,6 +99,15 @@ def test_dtype_reaches_the_parameters(workshop: Catalog) -> None:
     assert ready(request(workshop)).origin.dtype == "bfloat16"
 
 
+def test_int8_reaches_the_linear_layers(workshop: Catalog) -> None:
+    plain, small = load(workshop, "gradient"), load(workshop, "gradient", dtype="int8")
+    linears = [part for part in plain.model.modules() if isinstance(part, torch.nn.Linear)]
+    assert len([part for part in small.model.modules() if isinstance(part, Int8Linear)]) == len(linears)
+    assert not [part for part in small.model.modules() if isinstance(part, torch.nn.Linear)]
+    result = small(request(workshop))
+    assert result.origin.dtype == "int8"
+
+
 @pytest.mark.parametrize(
     ("given", "error", "text"),
     [
@@ -106,7 +116,7 @@ def test_dtype_reaches_the_parameters(workshop: Catalog) -> None:
         ({"format": "bare"}, RequestError, "no weights were given"),
         ({"weights": "nowhere.safetensors"}, FileError, "nowhere.safetensors does not exist"),
         ({"device": "tpu"}, RequestError, "device is 'tpu', but it must be one of cpu"),
-        ({"dtype": "int8"}, RequestError, "dtype is 'int8', but it must be one of float32"),
+        ({"dtype": "int4"}, RequestError, "dtype is 'int4', but it must be one of float32"),
     ],
 )
 def test_what_cannot_be_loaded(workshop: Catalog, given: dict, error: type, text: str) -> None:

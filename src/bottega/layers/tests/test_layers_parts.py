@@ -231,10 +231,11 @@ def test_packed_layers_still_train_and_change_type():
 
 def test_the_faster_way_is_taken(monkeypatch):
     for packed, layers in ((130.0, 3), (110.0, 0), (0.0, 0)):
-        rates = LinearRates(plain=100.0, packed=packed, bf16=1.0)
+        rates = LinearRates(plain=100.0, packed=packed, bf16=1.0, row=100.0, packed_row=220.0 - packed)
         monkeypatch.setattr(execution, "linear_rates", lambda rates=rates: rates)
         assert prepare_for_inference(network()) == layers
-    assert prepare_for_inference(network().bfloat16(), packed=True) == 0
+        assert prepare_for_inference(network().bfloat16()) == (3 if packed < 100 else 0)
+    assert prepare_for_inference(network().half(), packed=True) == 0
     assert prepare_for_inference(network(), packed=False) == 0
 
 
