@@ -18,6 +18,7 @@ from bottega.data.pictures import (
 )
 from bottega.data.sampler import SamplerState, ShuffledSampler, shuffled
 from bottega.data.source import Captioned, CaptionedPicture, Fitted, Pictured, Problem, Source
+from bottega.data.texts import TextFolder, TextPiece
 
 __all__ = [
     "MAX_PIXELS",
@@ -35,6 +36,8 @@ __all__ = [
     "SamplerState",
     "ShuffledSampler",
     "Source",
+    "TextFolder",
+    "TextPiece",
     "collate",
     "fit_picture",
     "open_source",

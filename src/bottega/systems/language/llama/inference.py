@@ -52,8 +52,8 @@ class LlamaRequest:
             raise RequestError.of("stop", "", "at least one letter")
         if not 0 <= self.seed < 2**31:
             raise RequestError.of("seed", self.seed, "between 0 and 2**31 - 1")
-        plain = Sampling(temperature=self.temperature)
-        if self.beams > 1 and self.sampling() != plain:
+        sampling, plain = self.sampling(), Sampling(temperature=self.temperature)
+        if self.beams > 1 and sampling != plain:
             raise RequestError("a beam search draws nothing; leave out top_k, top_p, min_p and repetition_penalty")
         if self.beams > 1 and not plain.greedy:
             raise RequestError.of("temperature", self.temperature, "0 for a beam search", "or leave out beams")

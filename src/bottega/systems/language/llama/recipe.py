@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from bottega.data import TextFolder
 from bottega.errors import RequestError
 from bottega.networks import LlamaConfig
 from bottega.room import Stage
@@ -17,6 +19,7 @@ from bottega.systems.language.llama.model import LlamaPipeline
 from bottega.systems.language.llama.objective import next_token_loss
 from bottega.tokenizers import LanguageTokenizer, TextTokenizer
 from bottega.training import Cosine, FitSettings, Optimizer, Precision, TrainState, decay_groups, descend
+from bottega.weights import read_json
 from bottega.worlds import Dice
 from bottega.worlds.queries import QueriesWorld, Topic
 
@@ -42,6 +45,7 @@ QUERIES_SHARES: Final = {
 }
 """How often the bundled size sees each topic, in percent: what can be judged comes more often."""
 
+SHARES_FILE: Final = "mixture.json"
 TEXTS_FOR_TOKENIZER: Final = 6000
 SAMPLES: Final = 10_000_000  # how many samples an endless row of texts or windows counts as
 
@@ -158,6 +162,25 @@ def queries_mixture(split: str = "train") -> Mixture:
     """The queries world, topic by topic, in the shares of the bundled size."""
     sources = tuple(QueriesWorld(topics=(topic,), split=split) for topic in QUERIES_SHARES)
     return Mixture(sources, tuple(QUERIES_SHARES.values()))
+
+
+def texts_at(place: Path) -> Texts:
+    """The user's texts: a folder (or file) of them, or folders that `mixture.json` gives shares.
+
+    Args:
+        place: With `mixture.json`, such as `{"web": 67, "books": 4.5}`, its subfolders are the sources.
+
+    Raises:
+        FileError: No text can be used there.
+        RequestError: A share that is no number.
+    """
+    if not (place / SHARES_FILE).is_file():
+        return TextFolder(place)
+    shares = read_json(place / SHARES_FILE)
+    odd = [name for name, share in shares.items() if not isinstance(share, int | float) or name != Path(name).name]
+    if odd:
+        raise RequestError.of(f"{place / SHARES_FILE}'s {odd[0]!r}", shares[odd[0]], "the share of a subfolder")
+    return Mixture(tuple(TextFolder(place / name) for name in shares), tuple(map(float, shares.values())))
 
 
 def llama_recipe(model: nn.Module, source: Texts, window: int | None = None) -> PretrainRecipe:

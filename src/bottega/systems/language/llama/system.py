@@ -11,13 +11,14 @@ from bottega.processes.decoding import Language
 from bottega.room import System
 from bottega.systems.language.llama.checkpoints import FORMATS
 from bottega.systems.language.llama.config import PRESETS
+from bottega.systems.language.llama.evaluation import evaluate
 from bottega.systems.language.llama.inference import LlamaRequest, infer
 from bottega.systems.language.llama.model import LlamaPipeline
-from bottega.systems.language.llama.recipe import STAGES, Mixture, queries_mixture
+from bottega.systems.language.llama.recipe import STAGES, Texts, queries_mixture, texts_at
 
 
-def _source(place: str | Path | None) -> Mixture:
-    return queries_mixture()
+def _source(place: str | Path | None) -> Texts:
+    return queries_mixture() if place is None or str(place) == "queries" else texts_at(Path(place))
 
 
 def _pipeline(model: nn.Module) -> LlamaPipeline:
@@ -45,9 +46,10 @@ SYSTEM = System(
     infer=infer,
     tiny_request=LlamaRequest(inputs=("What is (12 + 7) * 3?\n",), max_new_tokens=8),
     formats=FORMATS,
-    bundled=None,
+    bundled="tiny",
     stages=STAGES,
     open_source=_source,
+    evaluate=evaluate,
     attach=_attach,
     assets=_assets,
     language=_language,
