@@ -89,14 +89,26 @@ class BpeTokenizer:
             texts: The texts to learn merges from.
             vocabulary: Most token ids.
         """
+        lines = list(texts)
         tokenizer = Tokenizer(models.BPE(end_of_word_suffix="</w>", unk_token=END))
         _cut_like_clip(tokenizer)
+        # The trainer numbers the last letters of words in an order that differs from run to run, and breaks ties by
+        # number; named beforehand, they have an order.
+        endings = [f"{letter}</w>" for letter in _last_letters(tokenizer, lines)]
         trainer = trainers.BpeTrainer(
-            vocab_size=vocabulary, special_tokens=[START, END], end_of_word_suffix="</w>", show_progress=False
+            vocab_size=vocabulary,
+            special_tokens=[START, END, *endings],
+            end_of_word_suffix="</w>",
+            show_progress=False,
         )
-        tokenizer.train_from_iterator(texts, trainer)
-        end = _number(tokenizer, END)
-        return cls(tokenizer, _number(tokenizer, START), end, end)
+        tokenizer.train_from_iterator(lines, trainer)
+        learnt = json.loads(tokenizer.to_str())["model"]
+        merges = [tuple(pair) for pair in learnt["merges"]]
+        plain = Tokenizer(models.BPE(learnt["vocab"], merges, end_of_word_suffix="</w>", unk_token=END))
+        _cut_like_clip(plain)
+        plain.add_special_tokens([START, END])
+        end = _number(plain, END)
+        return cls(plain, _number(plain, START), end, end)
 
     @classmethod
     def clip(cls, vocabulary: dict[str, int], merges: Sequence[str]) -> BpeTokenizer:
@@ -125,6 +137,15 @@ def _number(tokenizer: Tokenizer, token: str) -> int:
     if number is None:
         raise FileError(f"the tokenizer has no token {token!r}; its files do not belong together")
     return number
+
+
+def _last_letters(tokenizer: Tokenizer, lines: Iterable[str]) -> list[str]:
+    """Every letter that a word of the texts ends in, in order."""
+    found: set[str] = set()
+    for line in lines:
+        words = tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(line))
+        found |= {word[-1] for word, _ in words}
+    return sorted(found)
 
 
 def _cut_like_clip(tokenizer: Tokenizer, *, byte_level: bool = False) -> None:
