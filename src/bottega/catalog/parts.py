@@ -111,7 +111,7 @@ class Fresh:
         system = catalog.get(part.id)
         preset = part.preset or system.at_hand() or next(iter(system.presets))
         model = build_connected(catalog, part.id, catalog.preset(part.id, preset).config)
-        path = None if system.bundled is None else bundled_path(catalog.folder(part.id), system.bundled)
+        path = bundled_path(catalog.folder(part.id), preset) if preset == system.bundled else None
         if system.attach is not None and path is not None and path.is_file():
             system.attach(model, read_native_header(path).assets)
         return cls(model)

@@ -21,10 +21,10 @@ from bottega.processes.decoding.jacobi import (
     repeat_rate,
     trajectories,
 )
-from bottega.processes.decoding.model import Language, LanguageModel, Message, Speaker, TextTokens
+from bottega.processes.decoding.model import Language, LanguageModel, Message, NoTokens, Speaker, TextTokens
 from bottega.processes.decoding.ngram import NgramDraft, what_followed
 from bottega.processes.decoding.online import Corrections, Notes, OnlineDistiller, OnlineSettings
-from bottega.processes.decoding.passes import Task, read_on, shared_start
+from bottega.processes.decoding.passes import Task, finished, padded_places, read_on, shared_start
 from bottega.processes.decoding.routing import TokenRouter
 from bottega.processes.decoding.sampling import GREEDY, Sampling, draw, next_tokens, probabilities
 from bottega.processes.decoding.speculative import (
@@ -78,6 +78,7 @@ __all__ = [
     "ModelDraft",
     "NgramDraft",
     "NgramGuess",
+    "NoTokens",
     "Notes",
     "OnlineDistiller",
     "OnlineSettings",
@@ -103,12 +104,14 @@ __all__ = [
     "distillation_loss",
     "draw",
     "expected_tokens",
+    "finished",
     "jacobi",
     "jacobi_trace",
     "judge",
     "lettered",
     "never",
     "next_tokens",
+    "padded_places",
     "prefill",
     "probabilities",
     "question",

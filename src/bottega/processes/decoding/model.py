@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from torch import Tensor
 
+from bottega.errors import WeightsError
 from bottega.layers import FullMemory, Memory
 
 
@@ -82,6 +83,50 @@ class TextTokens(Protocol):
     def token_bytes(self, number: int) -> bytes:
         """What a token adds to a text in UTF-8: part of a letter perhaps; nothing for special ids."""
         ...
+
+
+class NoTokens:
+    """The tokenizer of a model that came without one: whoever uses it is told so."""
+
+    @property
+    def vocabulary(self) -> int:
+        """Unknown."""
+        return self._missing()
+
+    @property
+    def start(self) -> int | None:
+        """Unknown."""
+        return self._missing()
+
+    @property
+    def end(self) -> int:
+        """Unknown."""
+        return self._missing()
+
+    @property
+    def pad(self) -> int:
+        """Unknown."""
+        return self._missing()
+
+    @property
+    def leads(self) -> bool:
+        """Unknown."""
+        return self._missing()
+
+    def ids(self, text: str, *, start: bool = False, end: bool = False) -> list[int]:
+        """Unknown."""
+        return self._missing()
+
+    def text(self, ids: Sequence[int]) -> str:
+        """Unknown."""
+        return self._missing()
+
+    def token_bytes(self, number: int) -> bytes:
+        """Unknown."""
+        return self._missing()
+
+    def _missing(self) -> NoReturn:
+        raise WeightsError("these weights have no tokenizer; put tokenizer.json or tokenizer.model beside them")
 
 
 class Speaker(Enum):

@@ -5,7 +5,7 @@ Source: arXiv:2310.07177, algorithm 2 and section 4.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from bottega.errors import RequestError
 from bottega.processes.decoding.divergences import Divergence, ForwardKl, distillation_loss
+from bottega.processes.decoding.passes import padded_places
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -66,16 +67,16 @@ class Notes:
         """Notes one rejected token."""
         self._wrong.setdefault(row, []).append((place, logits))
 
-    def take(self, texts: Sequence[Sequence[int]]) -> list[Corrections]:
-        """The corrections of finished texts, each with its prompt; those without a wrong token are left out."""
+    def take(self, texts: Sequence[Sequence[int]]) -> dict[int, Corrections]:
+        """The corrections of finished texts, each with its prompt, by row; rows without a wrong token are left out."""
         taken, self._wrong = self._wrong, {}
-        found = []
+        found = {}
         for row, tokens in enumerate(texts):
             # a pass may go beyond the text's end
             wrong = [(place, logits) for place, logits in taken.get(row, []) if place < len(tokens)]
             if wrong:
                 places, logits = zip(*wrong, strict=True)
-                found.append(Corrections(tokens=tuple(tokens), places=places, logits=torch.stack(logits)))
+                found[row] = Corrections(tokens=tuple(tokens), places=places, logits=torch.stack(logits))
         return found
 
 
@@ -96,7 +97,7 @@ class OnlineDistiller:
         self._served = 0
         self._optimizer = torch.optim.AdamW(network.parameters(), lr=settings.rate, weight_decay=0.0)
 
-    def served(self, corrections: Sequence[Corrections], texts: int = 1) -> float | None:
+    def served(self, corrections: Iterable[Corrections], texts: int = 1) -> float | None:
         """Takes the corrections of served texts; returns the loss of the update that was due, or None."""
         self._buffer += corrections
         self._served += texts
@@ -108,7 +109,7 @@ class OnlineDistiller:
 
     @torch.enable_grad()
     def _update(self, buffer: Sequence[Corrections]) -> float:
-        tokens, at, counts = _padded(buffer)
+        tokens, at, counts = padded_places([each.tokens for each in buffer], [each.places for each in buffer])
         device = next(self.network.parameters()).device
         teacher = torch.nn.utils.rnn.pad_sequence([each.logits.clone() for each in buffer], batch_first=True)
         tokens, at, counts, teacher = (values.to(device) for values in (tokens, at, counts, teacher))
@@ -122,15 +123,3 @@ class OnlineDistiller:
             first = float(loss.detach()) if step == 0 else first
         self.updates += 1
         return first
-
-
-def _padded(buffer: Sequence[Corrections]) -> tuple[Tensor, Tensor, Tensor]:
-    """Tokens, the places whose logits speak of the wrong tokens, and which of them count."""
-    rows = [torch.tensor(each.tokens[:-1]) for each in buffer]
-    at = [torch.tensor(each.places) - 1 for each in buffer]
-    pad = torch.nn.utils.rnn.pad_sequence
-    return (
-        pad(rows, batch_first=True),
-        pad(at, batch_first=True),
-        pad([torch.ones(len(a)) for a in at], batch_first=True),
-    )

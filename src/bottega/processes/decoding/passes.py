@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -13,6 +15,8 @@ from bottega.layers import FullMemory
 from bottega.processes.decoding.generate import Stop, never, require_room
 from bottega.processes.decoding.model import LanguageModel
 from bottega.processes.decoding.sampling import GREEDY, Sampling
+
+Text = TypeVar("Text")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,3 +106,25 @@ def shared_start(one: Sequence[int], other: Sequence[int]) -> int:
         if a != b:
             return place
     return min(len(one), len(other))
+
+
+def padded_places(rows: Sequence[Sequence[int]], places: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, Tensor]:
+    """Texts as a batch for training on some of their tokens.
+
+    Args:
+        rows: Ids of each text.
+        places: Indices of the tokens that count in each, from 1 on.
+
+    Returns:
+        Ids without the last `(rows, longest - 1)`; the places `(rows, most)` whose logits are of the tokens that
+        count; and 1 where such a place is one, `(rows, most)`.
+    """
+    pad = torch.nn.utils.rnn.pad_sequence
+    at = [torch.tensor(list(own), dtype=torch.long) - 1 for own in places]
+    tokens = pad([torch.tensor(list(row[:-1]), dtype=torch.long) for row in rows], batch_first=True)
+    return tokens, pad(at, batch_first=True), pad([torch.ones(len(own)) for own in at], batch_first=True)
+
+
+def finished(steps: Iterable[list[Text]]) -> list[Text]:
+    """The texts at the end of a generator that yields them while they grow."""
+    return deque(steps, maxlen=1).pop()

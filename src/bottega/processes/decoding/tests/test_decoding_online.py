@@ -20,6 +20,7 @@ from bottega.processes.decoding import (
     Task,
     TokenRouter,
     distillation_loss,
+    padded_places,
     speculate,
 )
 
@@ -72,6 +73,13 @@ def test_forward_kl_has_the_gradient_of_the_soft_cross_entropy():
     assert torch.allclose(ours, torch.autograd.grad(entropy, student)[0], atol=1e-6)
 
 
+def test_places_are_those_of_the_tokens():
+    tokens, at, counts = padded_places([[5, 6, 7, 8], [9, 3]], [[1, 3], [1]])
+    assert tokens.tolist() == [[5, 6, 7], [9, 0, 0]]
+    assert at.tolist() == [[0, 2], [0, 0]]
+    assert counts.tolist() == [[1, 1], [1, 0]]
+
+
 def test_only_chosen_places_count_and_the_teacher_stays():
     student, teacher = (torch.randn(2, 3, 7, requires_grad=True) for _ in range(2))
     counts = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
@@ -94,7 +102,7 @@ def serve(target, draft, prompts, distiller=None):
         made = list(steps)[-1]
         texts = [[*prompt, *row.tokens] for prompt, row in zip(batch, made, strict=True)]
         if distiller is not None:
-            distiller.served(notes.take(texts), len(texts))
+            distiller.served(notes.take(texts).values(), len(texts))
         rates.append(acceptance.accepted / acceptance.judged)
     return rates
 
@@ -115,11 +123,11 @@ def test_notes_hold_wrong_places_with_the_models_logits():
     target, notes = random_llama(3), Notes()
     steps = speculate(target, ModelDraft(random_llama(4, 8, 1)), Task(prompts=[[1, 2, 3]], most=15), watch=notes.watch)
     (row,) = list(steps)[-1]
-    (found,) = notes.take([[1, 2, 3, *row.tokens]])
+    (found,) = notes.take([[1, 2, 3, *row.tokens]]).values()
     with torch.no_grad():
         logits = target(torch.tensor([found.tokens]))[0]
     assert torch.allclose(found.logits.clone(), logits[torch.tensor(found.places) - 1], atol=1e-4)
-    assert notes.take([[1]]) == []
+    assert notes.take([[1]]) == {}
 
 
 def test_an_update_waits_for_enough_texts():
@@ -127,7 +135,7 @@ def test_an_update_waits_for_enough_texts():
     draft = random_llama(4, 8, 1)
     before = [parameter.clone() for parameter in draft.parameters()]
     list(speculate(target, ModelDraft(draft), Task(prompts=[[1, 2, 3]], most=15), watch=notes.watch))
-    corrections = notes.take([[1, 2, 3, *range(13), 0, 0]])
+    corrections = notes.take([[1, 2, 3, *range(13), 0, 0]]).values()
     distiller = OnlineDistiller(draft, OnlineSettings(every=3, rate=1e-3))
     assert distiller.served(corrections) is None
     assert distiller.served([]) is None

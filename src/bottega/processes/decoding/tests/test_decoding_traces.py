@@ -4,13 +4,16 @@ import json
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 import torch
 
+from bottega.errors import WeightsError
 from bottega.networks import Llama, LlamaConfig
 from bottega.processes.decoding import (
     Language,
     Message,
     NgramDraft,
+    NoTokens,
     Speaker,
     Task,
     Window,
@@ -84,3 +87,9 @@ def test_traces_travel_with_the_words():
     result = WordsResult(words=("ab",), seed=0, traces=('{"kind": "jacobi"}',))
     assert result.arrays()["traces"].tolist() == ['{"kind": "jacobi"}']
     assert isinstance(result.arrays()["words"], np.ndarray)
+
+
+def test_a_model_without_a_tokenizer_says_so_when_it_is_asked():
+    for use in (lambda: NoTokens().ids("a"), lambda: NoTokens().end, lambda: NoTokens().text([1])):
+        with pytest.raises(WeightsError, match="tokenizer"):
+            use()

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from bottega.errors import WeightsError
 from bottega.networks import Llama, LlamaConfig
-from bottega.processes.decoding import Language
+from bottega.processes.decoding import Language, NoTokens
 from bottega.tokenizers import TextTokenizer, require_fit, tokenizer_from_json
 
 TOKENIZER = "tokenizer"
@@ -67,4 +67,4 @@ class LlamaPipeline(nn.Module):
 
     def language(self) -> Language:
         """The model as rooms see it that work on any language model."""
-        return Language(model=self.decoder, tokens=self.tokens())
+        return Language(model=self.decoder, tokens=self.tokenizer or NoTokens())

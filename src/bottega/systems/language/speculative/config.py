@@ -1,0 +1,50 @@
+"""Sizes of drafts, and the models that they draft for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from bottega.networks import LlamaConfig
+from bottega.room import Preset
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SpeculativeConfig:
+    """A draft and its model.
+
+    Args:
+        target: A system of the catalogue that holds a language model, and its size: `ID` or `ID:PRESET`.
+        draft: The small model; of the target's vocabulary.
+        longest: Longest draft that is tried when the length is chosen by itself.
+        longest_answer: Tokens of an answer that a draft learns from, or is measured on, at most.
+    """
+
+    target: str = "llama"
+    draft: LlamaConfig
+    longest: int = 16
+    longest_answer: int = 96
+
+    def __post_init__(self) -> None:
+        if min(self.longest, self.longest_answer) < 1:
+            raise ValueError(f"longest {self.longest} and longest_answer {self.longest_answer} must be at least 1")
+
+
+TINY: Final = SpeculativeConfig(
+    draft=LlamaConfig(
+        vocabulary=2048, context=512, width=64, depth=2, num_heads=2, num_kv_heads=1, hidden=176, tied=True
+    )
+)
+PUBLISHED: Final = SpeculativeConfig(
+    target="llama:7b", draft=LlamaConfig(width=768, depth=12, num_heads=12, num_kv_heads=12, hidden=3072, eps=1e-6)
+)
+
+PRESETS: Final = {
+    "vicuna-7b": Preset(
+        config=PUBLISHED,
+        parameters=162_417_408,
+        source="JackFram/llama-160m, the draft of Vicuna 7B in arXiv:2310.07177, section 5",
+    ),
+    "tiny": Preset(config=TINY, parameters=223_552, source="a tenth of the tiny LLaMA, for the world of queries"),
+}
+"""Sizes by name; parameters are the draft's."""
