@@ -2,9 +2,11 @@
 
 from bottega.layers.attention import KeyValueCache, SelfAttention, attend, attend_grouped, merge_heads, split_heads
 from bottega.layers.block import PostNormBlock, PreNormBlock
+from bottega.layers.bounded_memory import HeavyHitterMemory, StreamingMemory
 from bottega.layers.conv import Downsample, PixelAttention, ResnetBlock, Upsample
 from bottega.layers.execution import LinearRates, linear_rates, prepare_for_inference, undo_preparation
 from bottega.layers.int8 import Int8Linear, linears_to_int8
+from bottega.layers.latent_attention import LatentAttention, LatentConfig, LatentMemory
 from bottega.layers.lora import (
     Lora,
     LoraConfig,
@@ -17,6 +19,7 @@ from bottega.layers.lora import (
     merged_weight,
 )
 from bottega.layers.memory import FullMemory, JoinedMemory, Memory
+from bottega.layers.merging import Tokens, merge
 from bottega.layers.mlp import Activation, GatedMlp, Mlp, activate
 from bottega.layers.moe import (
     ExpertChoice,
@@ -81,4 +84,11 @@ __all__ = [
     "undo_preparation",
     "unpatchify",
     "watched",
+    "HeavyHitterMemory",
+    "StreamingMemory",
+    "LatentAttention",
+    "LatentConfig",
+    "LatentMemory",
+    "Tokens",
+    "merge",
 ]

@@ -43,6 +43,7 @@ from bottega.networks.dit_tables import (
 )
 from bottega.networks.gpt2 import Gpt2, Gpt2Config
 from bottega.networks.llama import Llama, LlamaAttention, LlamaBlock, LlamaConfig
+from bottega.networks.llama_groups import grouped_config, grouped_llama
 from bottega.networks.llama_lora import LLAMA_PROJECTIONS, llama_lora, llama_lora_parts
 from bottega.networks.llama_tables import llama_config, llama_json, llama_keys, llama_meta_keys
 from bottega.networks.mixtral import (
@@ -88,8 +89,10 @@ from bottega.networks.tables import (
     vit_keys,
     write_autoencoder_kl,
 )
+from bottega.networks.token_merging import merged_counts, merged_vit
 from bottega.networks.uvit import BlockNorm, UVitTrunk, UVitTrunkConfig, initialise_vit
 from bottega.networks.vit import VIT_SIZES, Vit, VitConfig
+from bottega.networks.withdrawal import withdrawal_divergences, withdrawal_layer, withdrawn_states
 
 __all__ = [
     "ADM_SIZES",
@@ -197,4 +200,11 @@ __all__ = [
     "mixtral_json",
     "mixtral_keys",
     "work_per_token",
+    "grouped_config",
+    "grouped_llama",
+    "merged_counts",
+    "merged_vit",
+    "withdrawal_divergences",
+    "withdrawal_layer",
+    "withdrawn_states",
 ]

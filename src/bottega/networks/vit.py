@@ -85,12 +85,16 @@ class Vit(nn.Module):
         Raises:
             ValueError: If a picture has another size than the positions were learned for.
         """
+        x = self.embed(picture)
+        for block in self.blocks:
+            x = block(x)
+        return self.norm_out(x)
+
+    def embed(self, picture: Tensor) -> Tensor:
+        """Pictures to the tokens that go into the first block; raises as `forward` does."""
         if picture.shape[-2:] != (self.config.size, self.config.size):
             sides = "x".join(map(str, picture.shape[-2:]))
             raise ValueError(f"a {sides} picture does not fit a transformer for {self.config.size} pixels; resize it")
         patches = self.patch_embed(picture)
         first = self.class_token.expand(len(patches), 1, -1)
-        x = self.norm_in(torch.cat((first, patches), dim=1) + self.pos_embed)
-        for block in self.blocks:
-            x = block(x)
-        return self.norm_out(x)
+        return self.norm_in(torch.cat((first, patches), dim=1) + self.pos_embed)
