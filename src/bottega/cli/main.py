@@ -43,6 +43,7 @@ VERBS = {
     "replay": Verb(module="bottega.cli.replay", usage="FILE", help="make a result again, bit for bit"),
     "tour": Verb(module="bottega.cli.tour", usage="", help="every system on one page, with its bundled weights"),
     "studio": Verb(module="bottega.cli.studio", usage="", help="the studio in your browser, on this machine only"),
+    "serve": Verb(module="bottega.cli.serve", usage="ID", help="a language model for OpenAI's clients"),
     "doctor": Verb(module="bottega.cli.doctor", usage="", help="what this machine has and what it lacks"),
 }
 

@@ -119,6 +119,13 @@ MISUSES = [
     (("tour", "--picture", "nowhere.png"), "nowhere.png is not a file"),
     (("studio", "--port", "70000"), "port is 70000, but it must be from 0 to 65535"),
     (("studio", "--port", "http"), "--port"),
+    (("serve",), "needs a system first"),
+    (("serve", "gradient"), "gradient has no language model to serve"),
+    (("serve", "gradient", "--port", "70000"), "port is 70000, but it must be from 0 to 65535"),
+    (("serve", "gradient", "--slots", "0"), "slots is 0, but it must be at least 1"),
+    (("serve", "gradient", "--queue", "0"), "queue is 0, but it must be at least 1"),
+    (("serve", "gradient", "--memory", "-1"), "memory is -1.0, but it must be above 0"),
+    (("serve", "gradient", "--temperature", "1"), "no option --temperature"),
     (("doctor", "--fix"), "no option --fix"),
 ]
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bottega.errors import RequestError
+from bottega.errors import BottegaError, RequestError
 from bottega.layers import FullMemory, JoinedMemory
 from bottega.processes.decoding import Language, next_tokens
 from bottega.serve.language.letters import GrowingText
@@ -45,6 +45,14 @@ class Load:
     writing: int
     waiting: int
     memory_bytes: int
+
+
+class TooLong(RequestError):
+    """A text that fits neither into the model's context nor into the engine's memory, however long one waits."""
+
+
+class Closing(BottegaError):
+    """The engine takes no more work."""
 
 
 class Ticket:
@@ -77,7 +85,7 @@ class _Row:
         order = self.order
         held = [[*order.prompt, *self.written]] if order.sampling.repetition_penalty != 1 else None
         token = int(next_tokens(logits, order.sampling, [self.generator], held))
-        score = None if order.rivals is None else _score(logits[0], token, order.rivals)
+        score = None if order.rivals is None else _score(logits[0], token, self.text.letters, order.rivals)
         self.written.append(token)
         if order.ends and token == end:
             self._tell(self.text.close())
@@ -149,7 +157,9 @@ class Engine:
         """Takes all orders, or says when to come back.
 
         Raises:
-            RequestError: They can never be written: too long for the context or for the memory, or more than ever fit.
+            TooLong: One of them is too long for the context or for the memory.
+            RequestError: None at all, or more than may ever wait.
+            Closing: The engine is closing.
         """
         for order in orders:
             self._require_fit(order)
@@ -159,7 +169,7 @@ class Engine:
         ticket = Ticket()
         with self._changed:
             if self._closes is not None:
-                raise RequestError(CLOSING)
+                raise Closing(CLOSING)
             if len(self._queued) + len(orders) > self.queue:
                 return Full(retry_after_seconds=self._seconds_until_free())
             self._queued.extend(_Waiting(order, index, ticket, listener) for index, order in enumerate(orders))
@@ -275,12 +285,12 @@ class Engine:
     def _require_fit(self, order: TextOrder) -> None:
         size, context = self._size(order), self.language.model.context
         if size > context:
-            raise RequestError(
+            raise TooLong(
                 f"the prompt has {len(order.prompt)} tokens and {order.most} new ones are asked for, together {size}, "
                 f"but the model's context is {context} tokens; shorten the prompt or ask for fewer tokens"
             )
         if size > self.longest:
-            raise RequestError(
+            raise TooLong(
                 f"the prompt and the new tokens together are {size}, but the server's memory holds {self.longest}; "
                 "shorten the prompt or ask for fewer tokens"
             )
@@ -291,8 +301,8 @@ class Engine:
         return max(1, math.ceil(sum(durations) / len(durations) / self.slots))
 
 
-def _score(logits: Tensor, token: int, rivals: int) -> TokenScore:
+def _score(logits: Tensor, token: int, begins: int, rivals: int) -> TokenScore:
     chances = logits.float().log_softmax(-1)
     best = chances.topk(min(rivals, len(chances))) if rivals else None
     told = () if best is None else tuple(zip(best.indices.tolist(), best.values.tolist(), strict=True))
-    return TokenScore(token=token, log_chance=float(chances[token]), rivals=told)
+    return TokenScore(token=token, begins=begins, log_chance=float(chances[token]), rivals=told)

@@ -24,14 +24,18 @@ class GrowingText:
         self._stops = tuple(stops)
         self._held = ""
         self._shown = 0
-        self._scores: deque[tuple[int, TokenScore]] = deque()
+        self._scores: deque[TokenScore] = deque()
         self.stopped = False
+
+    @property
+    def letters(self) -> int:
+        """How many letters there are, told or not."""
+        return self._shown + len(self._held)
 
     def push(self, number: int, score: TokenScore | None) -> Wrote:
         """Takes a token; tells what may be shown now. After a stop sequence `stopped` is True and nothing follows."""
-        begins = self._shown + len(self._held)
         if score is not None:
-            self._scores.append((begins, score))
+            self._scores.append(score)
         self._held += self._stream.push(number)
         return self._told(_begun(self._held, self._stops))
 
@@ -52,8 +56,8 @@ class GrowingText:
     def _due(self, *, all_of: bool) -> tuple[TokenScore, ...]:
         """The scores of tokens that begin in what is shown; of one that begins right behind it, when all is shown."""
         due = []
-        while self._scores and (self._scores[0][0] < self._shown or (all_of and not self.stopped)):
-            due.append(self._scores.popleft()[1])
+        while self._scores and (self._scores[0].begins < self._shown or (all_of and not self.stopped)):
+            due.append(self._scores.popleft())
         return tuple(due)
 
 

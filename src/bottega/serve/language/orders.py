@@ -50,11 +50,13 @@ class TokenScore:
 
     Args:
         token: Its id.
+        begins: How many letters of the text come before it.
         log_chance: In nats.
         rivals: The likeliest ids at its place with theirs, likeliest first.
     """
 
     token: int
+    begins: int
     log_chance: float
     rivals: tuple[tuple[int, float], ...] = ()
 

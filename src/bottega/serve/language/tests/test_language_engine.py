@@ -16,6 +16,7 @@ from bottega.serve import OUR_FAULT, Full
 from bottega.serve.language import (
     PLAIN_STOPS,
     Broke,
+    Closing,
     Ended,
     Ending,
     Engine,
@@ -23,6 +24,7 @@ from bottega.serve.language import (
     TextOrder,
     Ticket,
     TokenScore,
+    TooLong,
     Wrote,
     conversation,
 )
@@ -209,9 +211,9 @@ def test_admission_by_memory(language: Language) -> None:
     per_token = language.model.new_memory(1, 1).bytes
     with running(gated, slots=8, memory_bytes=60 * per_token) as engine:
         assert engine.longest == 60
-        with pytest.raises(RequestError, match="memory holds 60"):
+        with pytest.raises(TooLong, match="memory holds 60"):
             engine.submit([TextOrder(prompt=(4,) * 50, most=11)], Heard())
-        with pytest.raises(RequestError, match="context is 96"):
+        with pytest.raises(TooLong, match="context is 96"):
             engine.submit([TextOrder(prompt=(4,) * 90, most=11)], Heard())
         first = submit(engine, [TextOrder(prompt=(4,) * 20, most=20, ends=False)])
         model.permits.release(3)
@@ -247,6 +249,7 @@ def test_a_stop_sequence_ends_the_text_wherever_tokens_end(language: Language) -
             told = len(heard.scores())
             assert language.tokens.text(tokens[:told]).startswith(heard.text()[:-1])
             assert told <= last.new_tokens < 40
+            assert all(0 <= score.begins < len(heard.text()) for score in heard.scores())
 
 
 def test_scores_are_of_the_likeliest_tokens(language: Language) -> None:
@@ -290,7 +293,7 @@ def test_closing_lets_what_is_written_end_and_drops_what_waits(language: Languag
     assert isinstance(last, Broke)
     assert not last.ours
     assert writing.last() == Ended(ending=Ending.LENGTH, new_tokens=10)
-    with pytest.raises(RequestError, match="closing"):
+    with pytest.raises(Closing, match="closing"):
         engine.submit([TextOrder(prompt=(4,), most=1)], Heard())
 
 
