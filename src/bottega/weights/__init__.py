@@ -15,7 +15,7 @@ from bottega.weights.changes import (
     Transpose,
 )
 from bottega.weights.configs import decode_config, encode_config
-from bottega.weights.files import read_json, read_metadata, read_tensors, write_tensors
+from bottega.weights.files import list_length, read_json, read_metadata, read_tensors, write_tensors
 from bottega.weights.folders import first_file, read_folder_config, read_folder_tensors, write_folder
 from bottega.weights.hub import resolve
 from bottega.weights.keys import add_prefix, nested, take_prefix, to_ours, to_theirs
@@ -59,6 +59,7 @@ __all__ = [
     "encode_config",
     "first_file",
     "forbid_unpickling",
+    "list_length",
     "load_into",
     "load_native",
     "nested",

@@ -30,14 +30,18 @@ _MOST_JSON_BYTES = 256 * 2**20
 _HEADER_LENGTH_BYTES = 8
 
 
-def read_tensors(path: Path, *, inside: str | None = None) -> dict[str, Tensor]:
+Inside = str | int | tuple[str | int, ...]
+"""Where in a pickle file the tensors are: an entry's name, a place in a list, or several of these, outermost first."""
+
+
+def read_tensors(path: Path, *, inside: Inside | None = None) -> dict[str, Tensor]:
     """Reads every tensor of a file, on the CPU.
 
     Args:
         path: A `.safetensors` file, a pickle file of `torch.save` (`.pt .pth .bin .ckpt`), or the index of a sharded
             one (`model.safetensors.index.json`, `pytorch_model.bin.index.json`).
-        inside: For pickle files: the entry that holds the tensors, such as "state_dict" or "ema". None: the file
-            itself is the mapping of names to tensors.
+        inside: For pickle files: the entry that holds the tensors, such as "state_dict", 0 or ("ema", "shadow_params").
+            None: the file itself is the mapping of names to tensors. Tensors in a list are named "0", "1", ...
 
     Raises:
         FileError: A missing, empty, damaged or hostile file, or one of another format; the text says what to do.
@@ -54,6 +58,17 @@ def read_tensors(path: Path, *, inside: str | None = None) -> dict[str, Tensor]:
         return _read_pickle(path, inside)
     known = ", ".join((_SAFETENSORS, *PICKLE_SUFFIXES, f"*{_INDEX}"))
     raise FileError(f"{path} has an unknown extension {path.suffix!r}; weights are read from {known}")
+
+
+def list_length(path: Path) -> int | None:
+    """How many entries a pickle file's list has; None when the file holds something else than a list.
+
+    Raises:
+        FileError: As `read_tensors`.
+    """
+    _require_file(path)
+    content = _load_pickle(path) if path.suffix.lower() in PICKLE_SUFFIXES else None
+    return len(content) if isinstance(content, list | tuple) else None
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -184,18 +199,32 @@ def _shards(path: Path) -> dict[str, set[str]]:
     return shards
 
 
-def _read_pickle(path: Path, inside: str | None) -> dict[str, Tensor]:
+def _read_pickle(path: Path, inside: Inside | None) -> dict[str, Tensor]:
+    content, steps = _load_pickle(path), () if inside is None else inside
+    for step in steps if isinstance(steps, tuple) else (steps,):
+        content = _entry(path, content, step)
+    if isinstance(content, list | tuple) and inside is not None:
+        content = {str(place): value for place, value in enumerate(content)}
+    return _plain_tensors(path, content)
+
+
+def _load_pickle(path: Path) -> Any:  # noqa: ANN401 - whatever plain containers the file holds
     _require_plain_archive(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=False)
     except Exception as error:  # a damaged or hostile file makes the reader fail in any way; nothing is hidden
         raise FileError(f"{path} cannot be read as plain tensors ({_first_line(error)}); {_PICKLE_ADVICE}") from error
-    if inside is not None:
-        if not isinstance(content, Mapping) or inside not in content:
-            there = listed(map(str, content)) if isinstance(content, Mapping) else type(content).__name__
-            raise FileError(f"{path} has no entry {inside!r}; it holds: {there}")
-        content = content[inside]
-    return _plain_tensors(path, content)
+
+
+def _entry(path: Path, content: Any, step: str | int) -> Any:  # noqa: ANN401 - as `_load_pickle`
+    if isinstance(step, int) and isinstance(content, list | tuple) and step < len(content):
+        return content[step]
+    if isinstance(content, Mapping) and step in content:
+        return content[step]
+    there = listed(map(str, content)) if isinstance(content, Mapping) else f"a {type(content).__name__}"
+    if isinstance(content, list | tuple):
+        there = f"a list of {len(content)}"
+    raise FileError(f"{path} has no entry {step!r}; it holds: {there}")
 
 
 _PICKLE_ADVICE = "get the file again, or ask its authors for safetensors; files that need code to be read are refused"
@@ -225,7 +254,8 @@ def _require_plain_archive(path: Path) -> None:
 def _plain_tensors(path: Path, content: object) -> dict[str, Tensor]:
     """The content as names and dense CPU tensors that take no more memory than the file."""
     if not isinstance(content, Mapping):
-        raise FileError(f"{path} holds a {type(content).__name__}, not tensors by name")
+        hint = "; say which entry by `inside`" if isinstance(content, list | tuple) else ""
+        raise FileError(f"{path} holds a {type(content).__name__}, not tensors by name{hint}")
     odd = [str(key) for key, value in content.items() if not isinstance(key, str) or not _is_plain(value)]
     if odd:
         nested = [key for key, value in content.items() if isinstance(value, Mapping)]

@@ -16,9 +16,6 @@ CARD = Card(
     peer="ermongroup/ncsn and ermongroup/ncsnv2",
     licence="The authors' code for NCSNv2 (ermongroup/ncsnv2) is under MIT, for NCSN (ermongroup/ncsn) under "
     "GPL-3.0; this code is written from the equations. The emoji world is Noto Color Emoji (OFL-1.1).",
-    missing=(
-        "Published checkpoints are lists with the optimizer's state; their state dict must be saved by itself first.",
-    ),
     deviations=(
         "The tiny size averages its weights over about a hundred steps, the published ones over a thousand, because "
         "it trains for fewer.",

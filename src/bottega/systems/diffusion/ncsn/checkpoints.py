@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from torch import Tensor
+
 from bottega.errors import RequestError
 from bottega.room import Checkpoint, CheckpointFormat
 from bottega.systems.diffusion.ncsn.config import DEEPEST, NcsnConfig
-from bottega.weights import KeyTable, Rename, Rule, Split, read_tensors, to_ours, to_theirs, write_tensors
+from bottega.weights import KeyTable, Rename, Rule, Split, list_length, read_tensors, to_ours, to_theirs, write_tensors
 
 
 def _norm(config: NcsnConfig, ours: str, theirs: str) -> list[Rule]:
@@ -73,20 +75,29 @@ def key_table(config: NcsnConfig) -> KeyTable:
 
 _ENDS = (("in", "begin"), ("out", "end"))
 _PARALLEL = "module."
+AVERAGES = 4
+"""Where the list of an NCSNv2 run (network, optimizer, epoch, step, averages) holds the averaged weights."""
 
 
 def read_authors(path: Path, config: NcsnConfig | None) -> Checkpoint:
-    """Reads a published state dict, with or without the prefix of `DataParallel`.
+    """Reads a published checkpoint, averaged where it holds averages, or a bare state dict.
 
     Raises:
         RequestError: No size was named; the files do not say it.
-        FileError: The file is missing, damaged, or still the whole list of a training run.
+        FileError: The file is missing or damaged.
         WeightsError: The keys or shapes do not fit the size.
     """
     if config is None:
         raise RequestError("the authors' files do not say which size they hold; name one with --preset")
-    theirs = {key.removeprefix(_PARALLEL): value for key, value in read_tensors(path).items()}
+    length = list_length(path)
+    theirs = _plain_names(read_tensors(path, inside=None if length is None else 0))
+    if length is not None and length > AVERAGES:
+        theirs |= _plain_names(read_tensors(path, inside=AVERAGES))
     return Checkpoint(config=config, tensors=to_ours(key_table(config), theirs))
+
+
+def _plain_names(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix(_PARALLEL): value for key, value in theirs.items()}
 
 
 def write_authors(checkpoint: Checkpoint, path: Path) -> None:
@@ -96,8 +107,8 @@ def write_authors(checkpoint: Checkpoint, path: Path) -> None:
 
 FORMATS = {
     "authors": CheckpointFormat(
-        description="The state dict inside the checkpoints of ermongroup/ncsn and ermongroup/ncsnv2, saved by itself "
-        "(entry 0 of the list; for NCSNv2 with the averages of its last entry put in). Name the preset.",
+        description="The checkpoints of ermongroup/ncsn and ermongroup/ncsnv2 (lists of network, optimizer and more; "
+        "NCSNv2's averages are taken), or the state dict by itself. Name the preset.",
         read=read_authors,
         write=write_authors,
     ),

@@ -17,8 +17,6 @@ CARD = Card(
     "Emoji (OFL-1.1).",
     missing=(
         "No weights come with the package yet; train it, or load published ones.",
-        "Published checkpoints hold the averaged weights as a list without names, beside optimizer state; their "
-        "`model` entry (the weights of the last step) is read, the average must be saved under the names first.",
         "The authors' discrete-time configurations (1000 noise levels) and their ports of NCSNv2 and DDPM are not "
         "presets here; class-conditional sampling, inpainting and colourisation are in the room `posterior`.",
     ),

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bottega.errors import RequestError
+from bottega.errors import RequestError, WeightsError
 from bottega.networks import ncsnpp_keys
 from bottega.processes.diffusion import VeGeometric
 from bottega.room import Checkpoint, CheckpointFormat
@@ -44,7 +44,7 @@ def _sigmas(config: ScoreSdeConfig):  # noqa: ANN202 - what `Drop` takes
 
 
 def read_authors(path: Path, config: ScoreSdeConfig | None) -> Checkpoint:
-    """Reads a state dict, or the `model` entry of a published checkpoint.
+    """Reads a published checkpoint, with its averaged weights, or a bare state dict.
 
     Raises:
         RequestError: No size was named; the files do not say it.
@@ -53,9 +53,26 @@ def read_authors(path: Path, config: ScoreSdeConfig | None) -> Checkpoint:
     """
     if config is None:
         raise RequestError("the authors' files do not say which size they hold; name one with --preset")
-    theirs = read_tensors(path, inside=None if path.suffix == ".safetensors" else "model")
+    theirs = read_tensors(path) if path.suffix == ".safetensors" else _averaged(path)
     theirs = take_prefix(theirs, "module") or theirs  # as DataParallel saves it
     return Checkpoint(config=config, tensors=add_prefix(to_ours(table(config), theirs), "network"))
+
+
+def _averaged(path: Path) -> dict[str, Tensor]:
+    """The entry `model` with the averages, a list without names of what is trained, in the order of the model's names.
+
+    Raises:
+        WeightsError: The list does not fit the names.
+    """
+    model = read_tensors(path, inside="model")
+    averages = list(read_tensors(path, inside=("ema", "shadow_params")).values())
+    fixed = ("sigmas", "all_modules.0.W")  # the noise levels, and the frequencies of the times
+    trained = [key for key in model if not key.endswith(fixed)]
+    if [tensor.shape for tensor in averages] != [model[key].shape for key in trained]:
+        raise WeightsError(
+            f"{path} has {len(averages)} averages that do not fit the {len(trained)} weights of its model"
+        )
+    return model | dict(zip(trained, averages, strict=True))
 
 
 def write_authors(checkpoint: Checkpoint, path: Path) -> None:
@@ -66,8 +83,8 @@ def write_authors(checkpoint: Checkpoint, path: Path) -> None:
 
 FORMATS = {
     "authors": CheckpointFormat(
-        description="The state dict of yang-song/score_sde_pytorch's NCSN++: a .pth with the entry `model`, or "
-        "safetensors. Name the preset.",
+        description="yang-song/score_sde_pytorch's NCSN++: a .pth with the entries `model` and `ema` (the averages are "
+        "taken), or the state dict as safetensors. Name the preset.",
         read=read_authors,
         write=write_authors,
     ),

@@ -134,6 +134,18 @@ def test_files_go_both_ways(name, tmp_path):
     assert all(torch.equal(parallel.tensors[key], value) for key, value in again.tensors.items())
 
 
+@pytest.mark.parametrize("averaged", [False, True])
+def test_lists_of_training_runs_are_read_as_published(averaged, tmp_path):
+    model, theirs = loaded(CONFIGS["v2"])
+    states = [{f"module.{key}": value for key, value in theirs.items()}, {"state": {}, "param_groups": []}, 7, 1000]
+    averages = {key: value + 1 for key, value in theirs.items() if key != "sigmas"}
+    torch.save([*states, averages] if averaged else states, tmp_path / "checkpoint.pth")
+    read = read_authors(tmp_path / "checkpoint.pth", CONFIGS["v2"]).tensors
+    moved = {key for key, value in model.state_dict().items() if not torch.equal(read[key], value)}
+    assert moved == ({key for key in read if key != "sigmas"} if averaged else set())
+    assert not averaged or all(torch.equal(read[key], model.state_dict()[key] + 1) for key in moved)
+
+
 def test_a_wrong_size_is_refused(tmp_path):
     model, _ = loaded(CONFIGS["v2"])
     write_authors(Checkpoint(config=CONFIGS["v2"], tensors=model.state_dict()), tmp_path / "v2.safetensors")

@@ -78,10 +78,20 @@ def test_the_authors_file_comes_back_unchanged(preset, tmp_path):
         read_authors(tmp_path / "a.safetensors", PRESETS["cifar10-ddpmpp-vp"].config)
 
 
-def test_a_published_checkpoint_is_read_from_its_model_entry(tmp_path):
-    config, model = PRESETS["tiny"].config, ScoreSde(PRESETS["tiny"].config)
+@pytest.mark.parametrize("preset", ["tiny", "tiny-ve"])
+def test_the_averages_of_a_published_checkpoint_are_taken(preset, tmp_path):
+    config, model = PRESETS[preset].config, ScoreSde(PRESETS[preset].config)
     write_authors(Checkpoint(config=config, tensors=model.state_dict()), tmp_path / "a.safetensors")
     theirs = read_tensors(tmp_path / "a.safetensors")
-    torch.save({"step": 3, "model": theirs, "ema": {"shadow_params": [torch.zeros(2)]}}, tmp_path / "checkpoint_8.pth")
-    read = read_authors(tmp_path / "checkpoint_8.pth", config)
-    assert all(torch.equal(read.tensors[key], value) for key, value in model.state_dict().items())
+    fixed = {"module.sigmas", "module.all_modules.0.W"}
+    shadow = [value + 1 for key, value in theirs.items() if key not in fixed]
+    file = {"optimizer": {"state": {}}, "model": theirs, "ema": {"decay": 0.999, "shadow_params": shadow}, "step": 3}
+    torch.save(file, tmp_path / "a.pth")
+    read = read_authors(tmp_path / "a.pth", config).tensors
+    same = {key for key, value in model.state_dict().items() if torch.equal(read[key], value)}
+    assert all("frequencies" in key for key in same)
+    assert all(torch.equal(read[key], v + 1) for key, v in model.state_dict().items() if key not in same)
+    file["ema"]["shadow_params"] = shadow[1:]
+    torch.save(file, tmp_path / "short.pth")
+    with pytest.raises(WeightsError, match="averages that do not fit"):
+        read_authors(tmp_path / "short.pth", config)
