@@ -273,14 +273,15 @@ def tokenizer_from_json(text: str) -> TextTokenizer:
     return kinds[kind].from_json(text)
 
 
-def require_fit(tokenizer: TextTokenizer, vocabulary: int) -> None:
+def require_fit(tokenizer: TextTokenizer, vocabulary: int, spare: int = SPARE) -> None:
     """Raises `FileError` for a tokenizer that belongs to a model of another vocabulary.
 
     Args:
         tokenizer: Whose ids go in.
         vocabulary: Rows of the model's embedding; as many as ids, or a few more.
+        spare: Most rows without an id.
     """
-    if not 0 <= vocabulary - tokenizer.vocabulary <= SPARE:
+    if not 0 <= vocabulary - tokenizer.vocabulary <= spare:
         raise FileError(
             f"the tokenizer has {tokenizer.vocabulary} tokens, but the model has {vocabulary}; "
             "take the tokenizer's files from the folder of the same checkpoint"

@@ -38,12 +38,12 @@ class LlamaPipeline(nn.Module):
             self.use(tokenizer_from_json(assets[TOKENIZER]))
 
     def use(self, tokenizer: TextTokenizer) -> None:
-        """Puts a tokenizer onto the model.
+        """Puts a tokenizer onto the model, of whose vocabulary it may use a part.
 
         Raises:
-            FileError: It belongs to a model of another vocabulary.
+            FileError: It has ids that the model has not.
         """
-        require_fit(tokenizer, self.config.vocabulary)
+        require_fit(tokenizer, self.config.vocabulary, spare=self.config.vocabulary)
         self.tokenizer = tokenizer
 
     def assets(self) -> dict[str, str]:

@@ -35,12 +35,12 @@ PUBLISHED_SHARES: Final = {
 """How often each source is drawn from, in percent (arXiv:2302.13971, table 1)."""
 
 QUERIES_SHARES: Final = {
-    Topic.SUMS: 38.0,
-    Topic.SQL: 28.0,
-    Topic.JSON: 10.0,
-    Topic.DIALOGUE: 8.0,
+    Topic.SUMS: 36.0,
+    Topic.SQL: 18.0,
+    Topic.JSON: 18.0,
+    Topic.DIALOGUE: 14.0,
     Topic.CODE: 7.0,
-    Topic.FACTS: 6.0,
+    Topic.FACTS: 4.0,
     Topic.DOCS: 3.0,
 }
 """How often the bundled size sees each topic, in percent: what can be judged comes more often."""
@@ -208,7 +208,7 @@ STAGES = (
     Stage(
         name="lengthen",
         recipe=llama_recipe,
-        settings=replace(_SHORT, steps=200, batch_size=4, learning_rate=4e-4, warmup_steps=20),
+        settings=replace(_SHORT, steps=300, batch_size=4, learning_rate=4e-4, warmup_steps=20),
         finetune=True,
     ),
 )
