@@ -17,8 +17,9 @@ CARD = Card(
     licence="The published code is under Apache-2.0 and comes without weights. The bundled weights were trained on "
     "procedural phantoms and on Noto Color Emoji (OFL-1.1).",
     missing=(
-        "Inpainting and colourisation that beat doing nothing by much: the bundled prior is too small. Realism that "
-        "rises with the share of noise in SDEdit is not shown by the figures.",
+        "Colourisation nearer to the true colours than grey is: the bundled prior, which is told no class, picks other "
+        "colours of its own. With SDEdit strokes become more like real pictures, but not steadily more so with the "
+        "share of noise: the prior's own draws are no nearer than those from a little noise.",
         "The published NCSN++ priors have no published weights, so no format reads any; the sizes are built and can be "
         "trained.",
         "Metal-artefact removal, the third task of the medical paper.",
