@@ -99,8 +99,8 @@ STAGES = (
         name="scores",
         recipe=score_sde_recipe,
         settings=FitSettings(
-            steps=1200, batch_size=32, learning_rate=2e-3, warmup_steps=50, schedule=Cosine(final=0.02),
-            weight_decay=0.0, betas=(0.9, 0.99), clip_norm=1.0, precision=Precision.BF16, ema_decay=0.99,
+            steps=4000, batch_size=32, learning_rate=2e-3, warmup_steps=50, schedule=Cosine(final=0.02),
+            weight_decay=0.0, betas=(0.9, 0.99), clip_norm=1.0, precision=Precision.BF16, ema_decay=0.995,
             save_every=200,
         ),
         finetune=True,

@@ -26,6 +26,7 @@ SYSTEM = System(
     request=ScoreSdeRequest,
     infer=infer,
     tiny_request=ScoreSdeRequest(steps=2),
+    bundled="tiny",
     formats=FORMATS,
     stages=STAGES,
     open_source=_source,
