@@ -7,8 +7,10 @@ import sys
 
 from benchmarks.measure import RESULTS, keep
 
-ALL = ("cold_start", "sampler_overhead", "network_step", "training_rate", "dit_step", "dit_training")
-BY_NAME_ONLY = ("long_skips", "masked_training")
+ALL = (
+    "cold_start", "sampler_overhead", "network_step", "training_rate", "dit_step", "dit_training", "language_decoding",
+)  # fmt: skip
+BY_NAME_ONLY = ("long_skips", "masked_training", "zero_shot")
 """Minutes long: an experiment rather than a measurement of speed."""
 
 
