@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from bottega.errors import RequestError, WeightsError
 from bottega.layers import ExpertChoice, Memory, MixtureOfDepths, TokenChoice, Turns
-from bottega.networks.llama import Llama, LlamaBlock, LlamaConfig
+from bottega.networks.llama import Llama, LlamaConfig
 from bottega.networks.llama_tables import llama_config, llama_json, llama_keys, llama_trunk_keys
 from bottega.weights import Fuse, KeyTable, Rename
 
@@ -99,7 +99,7 @@ class MixtralConfig:
 class DepthBlock(nn.Module):
     """A block of the decoder that works on some tokens of each text."""
 
-    def __init__(self, block: LlamaBlock, width: int, capacity: float) -> None:
+    def __init__(self, block: nn.Module, width: int, capacity: float) -> None:
         super().__init__()
         self.block = block
         self.depths = MixtureOfDepths(width, capacity)
@@ -144,7 +144,7 @@ def mixtral(config: MixtralConfig) -> Llama:
         case ChosenDepths():
             model = Llama(decoder)
             for number in range(1, decoder.depth, 2):
-                model.blocks[number] = DepthBlock(LlamaBlock(decoder), decoder.width, routing.capacity)
+                model.blocks[number] = DepthBlock(model.blocks[number], decoder.width, routing.capacity)
         case Dense():
             model = Llama(decoder)
     return model
