@@ -19,8 +19,8 @@ from bottega import __version__
 from bottega.serve.api.errors import ApiError, error_body
 from bottega.serve.api.messages import ChatBody, CompletionBody, WriteBody, read_body
 from bottega.serve.api.replies import Choice, Replies
-from bottega.serve.api.work import Submission, Work, chat_work, completion_work, gone
-from bottega.serve.language import Engine
+from bottega.serve.api.work import Work, chat_work, completion_work, gone, submit, written
+from bottega.serve.language import Engine, Submission
 from bottega.serve.queue import OUR_FAULT
 from bottega.serve.web import Guard, House
 
@@ -141,7 +141,7 @@ async def _answer(request: Request, body: WriteBody, work: Work, *, chat: bool) 
         prompt_tokens=work.prompt_tokens, chat=chat, scored=scored,
     )  # fmt: skip
     choices = [Choice(before=echo, scores=[] if scored else None) for echo in work.echoes]
-    submission = Submission(served.engine, work.orders)
+    submission = submit(served.engine, work)
     if body.stream:
         stream = _stream(submission, replies, choices, wants_usage=body.wants_usage)
         return StreamingResponse(stream, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
@@ -159,7 +159,7 @@ async def _answer(request: Request, body: WriteBody, work: Work, *, chat: bool) 
 
 
 async def _collect(submission: Submission, choices: list[Choice]) -> None:
-    async for index, event in submission.events():
+    async for index, event in written(submission):
         choices[index].add(event)
 
 
@@ -172,7 +172,7 @@ async def _stream(
             opening = replies.opening(index, choice.before)
             if opening is not None:
                 yield _event(opening)
-        async for index, event in submission.events():
+        async for index, event in written(submission):
             choices[index].add(event)
             yield _event(replies.piece(index, event, choices[index].before))
         if wants_usage:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-import torch
 import uvicorn
 
 from bottega.catalog import Ready
 from bottega.errors import RequestError
-from bottega.processes.decoding import Language
 from bottega.serve.api.app import Served, create_api
-from bottega.serve.language import Engine
+from bottega.serve.language import Engine, ample_memory
 from bottega.serve.web import listen, own_hosts, page_address, token_for
 
 PORT: Final = 7440
@@ -86,7 +83,7 @@ def serve_language(
     number = int(listening.getsockname()[1])
     engine = Engine(
         language, slots=slots, queue=queue,
-        memory_bytes=_memory(language, slots) if memory_bytes is None else memory_bytes,
+        memory_bytes=ample_memory(language, slots) if memory_bytes is None else memory_bytes,
     )  # fmt: skip
     fingerprint = f"bottega-{ready.weights.sha256[:12]}"
     served = Served(id=ready.id, created=int(time.time()), fingerprint=fingerprint, engine=engine)
@@ -103,13 +100,3 @@ def serve_language(
         timeout_graceful_shutdown=SECONDS_TO_END,
     )  # fmt: skip
     uvicorn.Server(config).run(sockets=[listening])
-
-
-def _memory(language: Language, slots: int) -> int:
-    """Bytes for the whole context in every slot, but at most half of what the device has."""
-    memory = language.model.new_memory(1, 1)
-    if memory.keys.device.type == "cuda":
-        most = torch.cuda.mem_get_info(memory.keys.device)[0]
-    else:
-        most = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return min(slots * language.model.context * memory.bytes, most // 2)

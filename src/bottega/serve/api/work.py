@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import secrets
 from collections.abc import AsyncIterator, Sequence
@@ -14,8 +13,18 @@ from bottega.errors import RequestError
 from bottega.processes.decoding import Language, Message, Speaker
 from bottega.serve.api.errors import ApiError
 from bottega.serve.api.messages import ChatBody, CompletionBody, WriteBody
-from bottega.serve.language import Broke, Closing, Ended, Engine, Event, TextOrder, TooLong, Wrote, conversation
-from bottega.serve.states import Full
+from bottega.serve.language import (
+    Broke,
+    Busy,
+    Closing,
+    Ended,
+    Engine,
+    Submission,
+    TextOrder,
+    TooLong,
+    Wrote,
+    conversation,
+)
 
 COMPLETION_TOKENS = 16
 """New tokens of a completion that does not say how many; a chat takes what the context leaves."""
@@ -110,55 +119,35 @@ def _choices(body: WriteBody, order: TextOrder) -> tuple[TextOrder, ...]:
     return tuple(replace(order, seed=(first + place) % 2**63) for place in range(body.n or 1))
 
 
-class Submission:
-    """Orders at the engine, as a stream of what it tells of them. Whoever stops reading cancels them.
+def submit(engine: Engine, work: Work) -> Submission:
+    """A request's orders at the engine.
 
     Raises:
         ApiError: The engine cannot take them: never (400), not now (429), or not any more (503).
     """
+    try:
+        return Submission(engine, work.orders)
+    except TooLong as error:
+        raise ApiError(400, str(error), code="context_length_exceeded") from error
+    except Closing as error:
+        raise ApiError(503, str(error)) from error
+    except Busy as error:
+        raise ApiError(429, str(error), headers={"Retry-After": str(error.seconds)}) from error
+    except RequestError as error:
+        raise ApiError(400, str(error)) from error
 
-    def __init__(self, engine: Engine, orders: Sequence[TextOrder]) -> None:
-        loop, self._told = asyncio.get_running_loop(), asyncio.Queue[tuple[int, Event]]()
-        self._engine, self._left = engine, len(orders)
 
-        def listener(index: int, event: Event) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody reads any more
-                loop.call_soon_threadsafe(self._told.put_nowait, (index, event))
+async def written(submission: Submission) -> AsyncIterator[tuple[int, Wrote | Ended]]:
+    """What happens to each order, until all have ended.
 
-        try:
-            answer = engine.submit(orders, listener)
-        except TooLong as error:
-            raise ApiError(400, str(error), code="context_length_exceeded") from error
-        except Closing as error:
-            raise ApiError(503, str(error)) from error
-        except RequestError as error:
-            raise ApiError(400, str(error)) from error
-        if isinstance(answer, Full):
-            seconds = answer.retry_after_seconds
-            sentence = f"{engine.queue} texts are waiting already; try again in {seconds} s"
-            raise ApiError(429, sentence, headers={"Retry-After": str(seconds)})
-        self._ticket = answer
-
-    async def events(self) -> AsyncIterator[tuple[int, Wrote | Ended]]:
-        """What happens to each order, until all have ended.
-
-        Raises:
-            ApiError: The engine could not go on.
-        """
-        try:
-            while self._left:
-                index, event = await self._told.get()
-                if isinstance(event, Broke):
-                    raise ApiError(500 if event.ours else 503, event.sentence)
-                self._left -= isinstance(event, Ended)
-                yield index, event
-        finally:
-            self.cancel()
-
-    def cancel(self) -> None:
-        """Ends what has not ended."""
-        if self._left:
-            self._engine.cancel(self._ticket)
+    Raises:
+        ApiError: The engine could not go on.
+    """
+    async with contextlib.aclosing(submission.events()) as events:
+        async for index, event in events:
+            if isinstance(event, Broke):
+                raise ApiError(500 if event.ours else 503, event.sentence)
+            yield index, event
 
 
 async def gone(request: Request) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import threading
 import time
 from collections import deque
@@ -306,3 +307,13 @@ def _score(logits: Tensor, token: int, begins: int, rivals: int) -> TokenScore:
     best = chances.topk(min(rivals, len(chances))) if rivals else None
     told = () if best is None else tuple(zip(best.indices.tolist(), best.values.tolist(), strict=True))
     return TokenScore(token=token, begins=begins, log_chance=float(chances[token]), rivals=told)
+
+
+def ample_memory(language: Language, slots: int) -> int:
+    """Bytes for the whole context in every slot, but at most half of what the device has."""
+    memory = language.model.new_memory(1, 1)
+    if memory.keys.device.type == "cuda":
+        most = torch.cuda.mem_get_info(memory.keys.device)[0]
+    else:
+        most = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min(slots * language.model.context * memory.bytes, most // 2)
