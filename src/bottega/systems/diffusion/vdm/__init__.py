@@ -12,7 +12,7 @@ CARD = Card(
     peer="google-research/vdm",
     licence="The authors' code is under Apache-2.0. The emoji world is Noto Color Emoji (OFL-1.1).",
     missing=(
-        "No weights come with the package yet; train it.",
+        "Pictures as good as the bits: the bundled weights count well and draw patches of colour, hardly shapes.",
         "The authors' checkpoints are Flax's msgpack files, which are not read; there is no run beside their JAX code.",
         "Lossless compression by bits-back coding is not here; the bits are those of the bound.",
         "Bits per dimension of CIFAR-10 and ImageNet need these data sets and are not measured.",

@@ -24,6 +24,7 @@ SYSTEM = System(
     request=VdmRequest,
     infer=infer,
     tiny_request=VdmRequest(count=2, steps=2),
+    bundled="tiny",
     stages=STAGES,
     open_source=_source,
     evaluate=evaluate,
