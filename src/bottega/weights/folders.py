@@ -25,6 +25,9 @@ WEIGHT_FILES = (
     "diffusion_pytorch_model.bin.index.json",
 )
 
+LARGEST_SHARD = 5_000_000_000
+"""Most bytes of tensors in one file, as transformers writes them."""
+
 
 def read_folder_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
     """Reads a folder's configuration: `config.json`, or another such as `model_index.json`.
@@ -66,21 +69,57 @@ def first_file(folder: Path, names: Sequence[str]) -> Path:
 
 
 def write_folder(
-    folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor], *, name: str = "model.safetensors"
+    folder: Path,
+    config: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    *,
+    name: str = "model.safetensors",
+    largest: int = LARGEST_SHARD,
 ) -> None:
-    """Writes a folder that the Hugging Face libraries open: `config.json` and one safetensors file.
+    """Writes a folder that the Hugging Face libraries open: `config.json` and safetensors, in shards where it is large.
 
     Args:
         folder: Made when it is missing.
         config: What `config.json` holds, in their words.
         tensors: By their names.
         name: `model.safetensors` (transformers) or `diffusion_pytorch_model.safetensors` (diffusers).
+        largest: Most bytes of a file's tensors; one tensor alone may have more.
 
     Raises:
-        FileError: A file cannot be written.
+        FileError: A file cannot be written, or the folder holds weights in the other form already.
     """
-    write_tensors(folder / name, tensors, {"format": "pt"})
+    shards, index = _shards(tensors, largest), folder / f"{name}.index.json"
+    other = folder / name if len(shards) > 1 else index
+    if other.is_file():
+        raise FileError(f"{other} is there already and would be read instead; write to an empty folder")
+    if len(shards) == 1:
+        write_tensors(folder / name, tensors, {"format": "pt"})
+    else:
+        stem = name.removesuffix(".safetensors")
+        files = {f"{stem}-{n:05}-of-{len(shards):05}.safetensors": keys for n, keys in enumerate(shards, 1)}
+        for file, keys in files.items():
+            write_tensors(folder / file, {key: tensors[key] for key in keys}, {"format": "pt"})
+        total = sum(_bytes(tensor) for tensor in tensors.values())
+        places = {key: file for file, keys in files.items() for key in keys}
+        write_text(index, json.dumps({"metadata": {"total_size": total}, "weight_map": places}, indent=2) + "\n")
     write_text(folder / "config.json", json.dumps(dict(config), indent=2, ensure_ascii=False) + "\n")
+
+
+def _shards(tensors: Mapping[str, Tensor], largest: int) -> list[list[str]]:
+    """The names, in order, in groups of at most `largest` bytes."""
+    groups: list[list[str]] = [[]]
+    held = 0
+    for key, tensor in tensors.items():
+        if groups[-1] and held + _bytes(tensor) > largest:
+            groups.append([])
+            held = 0
+        groups[-1].append(key)
+        held += _bytes(tensor)
+    return groups
+
+
+def _bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
 
 
 def _content(folder: Path) -> str:

@@ -1,5 +1,6 @@
 """Reading and writing of good files: what was written is what is read, whole or not at all."""
 
+import json
 import os
 import resource
 import signal
@@ -259,3 +260,19 @@ def test_the_first_of_several_files_is_found(tmp_path: Path) -> None:
     for name in reversed(names):
         (tmp_path / name).touch()
         assert first_file(tmp_path, names).name == name
+
+
+def test_large_folders_are_written_in_shards(tmp_path: Path) -> None:
+    tensors = {f"part.{n}": torch.full((n + 1, 10), float(n)) for n in range(6)}
+    write_folder(tmp_path / "shards", {"model_type": "x"}, tensors, largest=400)
+    index = json.loads((tmp_path / "shards" / "model.safetensors.index.json").read_text())
+    assert index["metadata"]["total_size"] == 40 * 21
+    assert sorted(set(index["weight_map"].values())) == [f"model-0000{n}-of-00003.safetensors" for n in (1, 2, 3)]
+    found = read_folder_tensors(tmp_path / "shards")
+    assert found.keys() == tensors.keys()
+    assert all(torch.equal(found[key], value) for key, value in tensors.items())
+    with pytest.raises(FileError, match="is there already"):
+        write_folder(tmp_path / "shards", {}, tensors)
+    write_folder(tmp_path / "whole", {}, tensors)
+    with pytest.raises(FileError, match="is there already"):
+        write_folder(tmp_path / "whole", {}, tensors, largest=400)

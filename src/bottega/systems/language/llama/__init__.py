@@ -16,15 +16,13 @@ CARD = Card(
     licence="Published weights are Meta's: LLaMA's for research only, Llama 2's under its community licence with an "
     "acceptable use policy. The bundled weights were trained on text that bottega makes and on the language reference "
     "of Python (PSF licence).",
-    missing=(
-        "The text that LLaMA was trained on: the recipe mixes seven topics of the queries world, or seven folders of "
-        "the user's, by the published shares.",
-    ),
+    missing=("The text that LLaMA was trained on: a user brings folders of text, or takes the queries world.",),
     deviations=(
         "The bundled size has a byte-level BPE tokenizer of its own with 2048 tokens; published sizes read "
         "SentencePiece and tokenizer.json files.",
-        "The recipe of the bundled size moves matrices by Muon, and mixes its topics by shares of its own; published "
-        "sizes have AdamW and the published table.",
+        "The stages of `bottega train` are those of the bundled size: Muon moves the matrices, topics are mixed by "
+        "shares of their own, and windows are short at first. `recipe.published_settings` holds the paper's AdamW, "
+        "`recipe.PUBLISHED_SHARES` its table; a `mixture.json` beside the user's folders gives them shares.",
         "Meta's layout is written as consolidated.safetensors beside params.json: bottega writes no pickles. It reads "
         "both, in any number of shards.",
     ),

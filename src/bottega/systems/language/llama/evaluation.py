@@ -19,7 +19,7 @@ from bottega.tokenizers import TextTokenizer
 from bottega.worlds.queries import Passage, QueriesWorld, Topic, is_right
 
 ORDER: Final = 5
-COUNTED: Final = 100  # training texts that the n-grams are counted on, for each sample of `limit`
+COUNTED: Final = 40  # training texts that the n-grams are counted on, for each sample of `limit`
 LONGEST: Final = 160  # tokens of an answer
 ROWS: Final = 32  # texts that are read or continued at once
 
@@ -51,7 +51,7 @@ def evaluate(model: LlamaPipeline, seed: int, limit: int, report: Report) -> dic
     Args:
         model: The decoder with its tokenizer.
         seed: Picks passages.
-        limit: Most passages in all, shared evenly by the topics; the n-grams count 100 training texts for each.
+        limit: Most passages in all, shared evenly by the topics; the n-grams count 40 training texts for each.
             Questions that fill more than half of the context are left out.
         report: Called after every step; may raise `Cancelled`.
     """
