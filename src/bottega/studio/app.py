@@ -23,6 +23,7 @@ from bottega.studio.gallery import Gallery
 from bottega.studio.routes import Studio, router
 from bottega.studio.uploads import Uploads
 from bottega.studio.wording import public
+from bottega.studio.words import Words
 from bottega.studio.workshop import Catalog, Made, Order, Workshop
 
 STATIC: Final = Path(__file__).parent / "static"
@@ -57,13 +58,14 @@ def create_app(
         The application. Its `state.studio` holds the parts; closing the application ends all work.
     """
     gallery, uploads = Gallery(folder / "results"), Uploads(folder / "uploads")
-    workshop = Workshop(catalog, gallery, uploads)
+    workshop, words = Workshop(catalog, gallery, uploads), Words(catalog)
     queue = JobQueue[Order, Made](workshop.run, capacity=capacity, history=limits.JOB_HISTORY)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
         await anyio.to_thread.run_sync(queue.close)
+        await anyio.to_thread.run_sync(words.close)
 
     app = FastAPI(title="bottega studio", version=__version__, openapi_url=None, lifespan=lifespan)
     app.state.studio = Studio(
@@ -71,6 +73,7 @@ def create_app(
         gallery=gallery,
         uploads=uploads,
         queue=queue,
+        words=words,
         decoders=anyio.CapacityLimiter(limits.DECODERS),
     )
     app.add_middleware(Guard, house=HOUSE, hosts=hosts, token=token)

@@ -99,7 +99,13 @@ def _read(folder: Path) -> Item | None:
     except ValidationError as error:
         log.warning("%s is not shown: its record is damaged (%d errors)", folder, error.error_count())
         return None
-    names = [item.recipe, item.sheet, *(thing.file for thing in item.things), *(each.file for each in item.inputs)]
+    names = [
+        item.recipe,
+        item.sheet,
+        item.traces,
+        *(thing.file for thing in item.things),
+        *(each.file for each in item.inputs),
+    ]
     if item.id != folder.name or any(name != Path(name).name for name in names if name):
         log.warning("%s is not shown: its record names files outside its folder", folder)
         return None

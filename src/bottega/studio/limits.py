@@ -54,3 +54,12 @@ GALLERY_PAGE: Final = 60
 
 PREVIEW_SIDE: Final = 384
 """Longest side, in pixels, of a live preview."""
+
+SAID: Final = 64
+"""Most messages of a conversation."""
+
+SAID_CHARACTERS: Final = 8_000
+"""Longest message of a conversation."""
+
+NEW_TOKENS: Final = 4_096
+"""Most tokens of an answer."""

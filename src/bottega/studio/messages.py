@@ -62,6 +62,73 @@ class JobBody(Message):
     ] = {}
 
 
+class Said(Message):
+    """A message of a conversation."""
+
+    speaker: Literal["system", "user", "assistant"]
+    text: Annotated[str, StringConstraints(min_length=1, max_length=limits.SAID_CHARACTERS)]
+
+
+class ChatBody(Message):
+    """A conversation that a language model is to answer.
+
+    Args:
+        system: A catalogue id.
+        messages: What was said so far, the user's last.
+        temperature: 0 takes the likeliest token each time.
+        top_p: Draws from the likeliest tokens that together reach this probability.
+        most: Most new tokens.
+        seed: Equal seeds make equal answers.
+    """
+
+    system: Annotated[str, StringConstraints(max_length=64)]
+    messages: Annotated[list[Said], Field(min_length=1, max_length=limits.SAID)]
+    temperature: Annotated[float, Field(ge=0, le=2)] = 0.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    most: Annotated[int, Field(ge=1, le=limits.NEW_TOKENS)] = 256
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+
+class TalkingSystem(Message):
+    """A system with a language model that is ready to run.
+
+    Args:
+        id: The catalogue id.
+        title: Its published name.
+        sentence: What it does.
+    """
+
+    id: str
+    title: str
+    sentence: str
+
+
+class ChatPiece(Message):
+    """More of an answer."""
+
+    text: str
+
+
+class ChatEnd(Message):
+    """The end of an answer.
+
+    Args:
+        ending: "stop" or "length".
+        tokens: How many tokens were written.
+        seconds: From the question on.
+    """
+
+    ending: str
+    tokens: int
+    seconds: float
+
+
+class ChatFault(Message):
+    """Why an answer will not be completed."""
+
+    error: str
+
+
 class KeptInput(Message):
     """An input as a result keeps it.
 
@@ -110,6 +177,7 @@ class Item(Message):
         digest: SHA-256 over every raw array of the result, to know the same bits again.
         parts: Other systems that it worked with, as they were sent.
         pictures: Further pictures that it was made from, by the name of their field.
+        traces: The file that says how each text came about, step by step, when the system tells it.
     """
 
     id: Id
@@ -124,6 +192,7 @@ class Item(Message):
     digest: str
     parts: dict[str, str] = {}
     pictures: dict[str, KeptInput] = {}
+    traces: str = ""
 
 
 class GalleryPage(Message):

@@ -15,9 +15,9 @@ from starlette.responses import ContentStream
 
 from bottega.results import read_origin
 from bottega.serve import Full, JobQueue
-from bottega.studio import events, limits
+from bottega.studio import events, limits, words
 from bottega.studio.gallery import Gallery
-from bottega.studio.messages import GalleryPage, Item, JobBody, JobView, SystemForm, Upload
+from bottega.studio.messages import ChatBody, GalleryPage, Item, JobBody, JobView, SystemForm, TalkingSystem, Upload
 from bottega.studio.uploads import Uploads
 from bottega.studio.workshop import Made, Order, Workshop
 from bottega.worlds.emoji import reference_pictures
@@ -34,6 +34,7 @@ class Studio:
         gallery: Results.
         uploads: People's pictures.
         queue: Work that waits and runs.
+        words: Language models to talk to.
         decoders: How many uploads may be decoded at the same time.
     """
 
@@ -41,6 +42,7 @@ class Studio:
     gallery: Gallery
     uploads: Uploads
     queue: JobQueue[Order, Made]
+    words: words.Words
     decoders: anyio.CapacityLimiter
 
 
@@ -147,6 +149,32 @@ def recipe(studio: Parts, item_id: str) -> Response:
     return Response(origin.to_json(), media_type="application/json")
 
 
+@router.get("/gallery/{item_id}/traces")
+def traces(studio: Parts, item_id: str) -> Response:
+    """How each text of a result came about, step by step."""
+    found = _item(studio, item_id)
+    if not found.traces:
+        raise _nothing("trace")
+    return FileResponse(studio.gallery.file(found, found.traces), media_type="application/json")
+
+
+@router.get("/words")
+def talking(studio: Parts) -> list[TalkingSystem]:
+    """The systems that one can talk to."""
+    return studio.words.systems()
+
+
+@router.post("/words")
+async def talk(studio: Parts, body: ChatBody) -> Response:
+    """Answers a conversation as server-sent events; the answer ends when its reader goes away."""
+    engine = await anyio.to_thread.run_sync(studio.words.engine, body.system)
+    submission = words.begin(engine, body)
+    if submission is None:
+        sentence = "too many are talking to this model already; try again in a few seconds"
+        return JSONResponse({"error": sentence}, 429, {"Retry-After": "5"})
+    return _events(words.told(submission))
+
+
 @router.get("/gallery/{item_id}/things/{index}")
 def thing(studio: Parts, item_id: str, index: Index, download: bool = False) -> Response:
     """A picture of a result, with its recipe inside."""
@@ -218,6 +246,10 @@ def _stream(studio: Studio, content: ContentStream) -> Response:
     if studio.queue.listeners() >= limits.STREAMS:
         sentence = "too many pages of the studio are open; close one"
         return JSONResponse({"error": sentence}, 503, {"Retry-After": "5"})
+    return _events(content)
+
+
+def _events(content: ContentStream) -> Response:
     return StreamingResponse(content, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
 
@@ -236,7 +268,7 @@ def _item(studio: Studio, item_id: str) -> Item:
     return found
 
 
-def _nothing(what: Literal["job", "result", "picture", "sheet", "address"]) -> HTTPException:
+def _nothing(what: Literal["job", "result", "picture", "sheet", "trace", "address"]) -> HTTPException:
     return HTTPException(404, f"there is no such {what} here")
 
 

@@ -38,6 +38,11 @@ from bottega.studio.wording import public
 class ReadySystem(Protocol):
     """A system with its weights, as `catalog.load` gives it."""
 
+    @property
+    def model(self) -> Any:
+        """The room's module."""
+        ...
+
     def __call__(self, request: Any, report: Report) -> Result:
         """Runs the system; the result carries its recipe."""
         ...
@@ -229,6 +234,7 @@ class Workshop:
             things=saved.things,
             sheet=saved.sheet,
             recipe=saved.recipe,
+            traces=saved.traces,
             digest=digest(result),
             parts=dict(order.parts),
             pictures=dict(zip(sorted(order.pictures), kept[len(order.sources) :], strict=True)),
@@ -314,6 +320,7 @@ class _Saved:
     things: list[Thing]
     sheet: str
     recipe: str
+    traces: str = ""
 
 
 def digest(result: Result) -> str:
@@ -388,9 +395,19 @@ def _save(result: Result, folder: Path) -> _Saved:
         return _Saved(things=things, sheet=written[0].name if len(written) > 1 else "", recipe=files[0].name)
     if ".json" in possible:
         written = save(result, folder / "words.json", origin)
-        return _Saved(things=[Thing(kind="words", text=text) for text in texts], sheet="", recipe=written[0].name)
+        things, traces = [Thing(kind="words", text=text) for text in texts], _traces(result, folder)
+        return _Saved(things=things, sheet="", recipe=written[0].name, traces=traces)
     written = save(result, folder / "arrays.npz", origin)
     return _Saved(things=[], sheet="", recipe=written[0].name)
+
+
+def _traces(result: Result, folder: Path) -> str:
+    """Writes how each text came about, where the result tells it; returns the file's name."""
+    traces: tuple[str, ...] = getattr(result, "traces", None) or ()
+    if not traces:
+        return ""
+    (folder / "traces.json").write_text(f"[{','.join(traces)}]", encoding="utf-8")
+    return "traces.json"
 
 
 def _picture(array: np.ndarray, file: Path, label: str) -> Thing:
