@@ -12,6 +12,7 @@ from bottega.tokenizers.language import (
     tokenizer_from_json,
 )
 from bottega.tokenizers.language_folders import read_language_folder, write_language_folder
+from bottega.tokenizers.until import TextUntil
 
 __all__ = [
     "BpeTokenizer",
@@ -20,6 +21,7 @@ __all__ = [
     "SentencePieceTokenizer",
     "TextStream",
     "TextTokenizer",
+    "TextUntil",
     "chat_text",
     "chat_texts",
     "chat_tokens",

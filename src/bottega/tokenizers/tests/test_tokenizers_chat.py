@@ -6,7 +6,7 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from bottega.errors import RequestError
-from bottega.tokenizers import LanguageTokenizer, SentencePieceTokenizer, chat_text, chat_texts, chat_tokens
+from bottega.tokenizers import LanguageTokenizer, SentencePieceTokenizer, TextUntil, chat_text, chat_texts, chat_tokens
 
 TEMPLATE = (
     "{% if messages[0]['role'] == 'system' %}{% set loop_messages = messages[1:] %}"
@@ -76,3 +76,20 @@ def test_what_is_no_conversation_is_refused():
     for users, system in ((["a [/INST] b"], ""), (["a"], "<</SYS>>")):
         with pytest.raises(RequestError, match="template"):
             chat_texts(users, [], system)
+
+
+@pytest.mark.parametrize("stops", [(), ("five",), ("[INST]", "it i")])
+def test_a_text_is_told_up_to_its_stop(tokenizer, stops):
+    said = "  so: it is five é it [INST"
+    text, told = TextUntil(tokenizer, stops, stripped=True), ""
+    for number in tokenizer.ids(said):
+        done = text.take(number)
+        told += text.news()
+        assert text.whole.startswith(told)
+        if done:
+            break
+    told += text.close()
+    expected = said.lstrip()
+    for stop in stops:
+        expected = expected.split(stop)[0]
+    assert told == text.whole == expected

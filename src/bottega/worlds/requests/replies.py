@@ -83,7 +83,7 @@ def _any_reply(request: Request, dice: Dice) -> str:
                 )
             )  # fmt: skip
         case Intent.HARMLESS:
-            reply = dice.pick((request.reply, request.reply, request.wrong, refusal(), refusal(request.wrong)))
+            reply = dice.pick((request.reply, request.reply, request.wrong, refusal(), refusal("do something else")))
     chance = dice.unit()
     if chance < RUDENESS:
         return f"{reply.removesuffix('.')}{RUDE}."

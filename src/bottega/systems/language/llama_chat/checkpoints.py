@@ -1,0 +1,160 @@
+"""Llama 2-Chat in transformers' folders, with its adapters in peft's beside them."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from bottega.errors import FileError, WeightsError
+from bottega.layers import merged_weight
+from bottega.networks import (
+    Llama,
+    LlamaConfig,
+    llama_config,
+    llama_json,
+    llama_keys,
+    llama_lora_parts,
+    read_peft,
+    write_peft,
+)
+from bottega.room import Checkpoint, CheckpointFormat
+from bottega.systems.language.llama_chat.config import ChatConfig, Role
+from bottega.systems.language.llama_chat.model import TOKENIZER, ChatModel, new_adapters, new_heads
+from bottega.tokenizers import read_language_folder, require_fit, tokenizer_from_json, write_language_folder
+from bottega.weights import (
+    add_prefix,
+    read_folder_config,
+    read_folder_tensors,
+    read_tensors,
+    take_prefix,
+    to_ours,
+    to_theirs,
+    write_folder,
+    write_tensors,
+)
+
+HEADS: Final = "heads.safetensors"
+ADAPTERS: Final = "adapters"
+SETTINGS: Final = "adapter_config.json"
+MOST_BASES: Final = 4  # adapters of adapters
+
+
+def read_hf(path: Path, config: ChatConfig | None) -> Checkpoint:
+    """Reads a folder of transformers' `LlamaForCausalLM`, and what lies beside it of our own.
+
+    A folder of peft's that holds one adapter is read with its base model's folder, and merged into it. A preset with
+    adapters takes new ones where the folder has none: that is how alignment starts from any LLaMA.
+
+    Raises:
+        FileError: A file is missing or damaged, or the tokenizer is another model's.
+        WeightsError: Another size than asked for, or keys that do not fit.
+    """
+    decoder, tensors, place = _decoder(path, MOST_BASES)
+    found = ChatConfig(decoder=decoder, adapters=None if config is None else config.adapters)
+    roles = [role for role in Role if (path / ADAPTERS / role.value / SETTINGS).is_file()]
+    if config is None and roles:
+        found = dataclasses.replace(found, adapters=read_peft(path / ADAPTERS / roles[0].value).config)
+    if config is not None and found != config:
+        names = [name for name in LlamaConfig.__slots__ if getattr(decoder, name) != getattr(config.decoder, name)]
+        said, wanted = (getattr(one, names[0]) for one in (decoder, config.decoder))
+        raise WeightsError(
+            f"{path} has {names[0]} {said}, but the preset has {wanted}; leave out --preset or name the right one"
+        )
+    own = _fresh(found)
+    for role in roles if found.adapters is not None else ():
+        own |= add_prefix(_fitting(path, found, role), f"adapters.{role.value}")
+    if found.adapters is not None and (path / HEADS).is_file():
+        own |= add_prefix(read_tensors(path / HEADS), "heads")
+    return Checkpoint(config=found, tensors=add_prefix(tensors, "decoder") | own, assets=_tokenizer(decoder, place))
+
+
+def write_hf(checkpoint: Checkpoint, path: Path) -> None:
+    """Writes a folder that transformers opens, with each adapter in a folder below it that peft opens."""
+    config: ChatConfig = checkpoint.config
+    special: dict[str, int | None] = {}
+    if TOKENIZER in checkpoint.assets:
+        tokenizer = tokenizer_from_json(checkpoint.assets[TOKENIZER])
+        special = {"bos_token_id": tokenizer.start, "eos_token_id": tokenizer.end, "pad_token_id": tokenizer.pad}
+        write_language_folder(path, tokenizer, config.decoder.context)
+    theirs = to_theirs(llama_keys(config.decoder), take_prefix(checkpoint.tensors, "decoder"))
+    write_folder(path, llama_json(config.decoder) | special, theirs)
+    if config.adapters is None:
+        return
+    with torch.device("meta"):
+        model = ChatModel(config)
+    for role in Role:
+        tensors = take_prefix(checkpoint.tensors, f"adapters.{role.value}")
+        write_peft(path / ADAPTERS / role.value, model.lora(role), base="../..", tensors=tensors)
+    write_tensors(path / HEADS, take_prefix(checkpoint.tensors, "heads"))
+
+
+def _decoder(path: Path, bases: int) -> tuple[LlamaConfig, dict[str, Tensor], Path]:
+    """The decoder of a folder, its tensors, and where its tokenizer lies."""
+    if not (path / SETTINGS).is_file():
+        found = llama_config(read_folder_config(path))
+        return found, to_ours(llama_keys(found), read_folder_tensors(path)), path
+    adapter = read_peft(path)
+    places = [place for place in (path / adapter.base, Path(adapter.base)) if adapter.base and place.is_dir()]
+    if not places or bases == 0:
+        raise FileError(
+            f"{path} is an adapter of {adapter.base or 'a model that it does not name'}, which is no folder here; "
+            f"copy that model's folder there, or name it in {SETTINGS}"
+        )
+    found, tensors, place = _decoder(places[0], bases - 1)
+    with torch.device("meta"):
+        model = Llama(found)
+    lora = adapter.onto(model, llama_lora_parts(found))
+    merged = {f"{name}.weight": name for name in dict.fromkeys(part.layer for part in lora.parts)}
+    return (
+        found,
+        {key: merged_weight(merged[key], value, (lora,)) if key in merged else value for key, value in tensors.items()},
+        place,
+    )
+
+
+def _fresh(config: ChatConfig) -> dict[str, Tensor]:
+    """New adapters and heads under our names."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        with torch.device("meta"):
+            decoder = Llama(config.decoder)
+        adapters, heads = new_adapters(decoder, config), new_heads(config)
+    return add_prefix(adapters.state_dict(), "adapters") | add_prefix(heads.state_dict(), "heads")
+
+
+def _fitting(path: Path, config: ChatConfig, role: Role) -> dict[str, Tensor]:
+    """The factors of one of our adapters.
+
+    Raises:
+        WeightsError: It has another size.
+    """
+    adapter = read_peft(path / ADAPTERS / role.value)
+    if adapter.config != config.adapters:
+        raise WeightsError(f"{path / ADAPTERS / role.value} has {adapter.config}, but the preset has {config.adapters}")
+    with torch.device("meta"):
+        decoder = Llama(config.decoder)
+    return dict(adapter.onto(decoder, llama_lora_parts(config.decoder)).state_dict())
+
+
+def _tokenizer(config: LlamaConfig, folder: Path) -> dict[str, str]:
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
+        return {}
+    tokenizer = read_language_folder(folder)
+    require_fit(tokenizer, config.vocabulary)
+    return {TOKENIZER: tokenizer.to_json()}
+
+
+FORMATS: Final = {
+    "hf": CheckpointFormat(
+        description="transformers' LlamaForCausalLM: a folder with config.json, safetensors (whole or in shards with "
+        "an index) and tokenizer.json or tokenizer.model; adapters of alignment lie in adapters/ROLE as peft has them. "
+        "A folder of peft's is read with its base model.",
+        read=read_hf,
+        write=write_hf,
+    ),
+}
+"""Published layouts by name."""

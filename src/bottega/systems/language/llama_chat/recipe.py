@@ -1,0 +1,416 @@
+"""How a decoder becomes an assistant: answers, comparisons, rewards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from bottega.processes.decoding import GREEDY
+from bottega.processes.preference import Margins, advantages, best_of, kl_estimate, penalised_rewards, whiten
+from bottega.room import Stage
+from bottega.systems.language.llama_chat.config import Role
+from bottega.systems.language.llama_chat.model import VALUE, ChatModel, Policy
+from bottega.systems.language.llama_chat.objective import (
+    Pairs,
+    Rollouts,
+    Rows,
+    policy_loss,
+    preference_loss,
+    read_rows,
+    reward_loss,
+    supervised_loss,
+)
+from bottega.systems.language.llama_chat.sampling import AS_IS, answers_of, drawn, rewards
+from bottega.tokenizers import ChatTokens, LanguageTokenizer
+from bottega.training import (
+    Cosine,
+    FitSettings,
+    Optimizer,
+    TrainState,
+    decay_groups,
+    descend,
+    sample_generators,
+    split,
+)
+from bottega.worlds import Dice, mix_text
+from bottega.worlds.requests import (
+    Annotator,
+    Comparison,
+    Conversation,
+    Intent,
+    Request,
+    careless_reply,
+    comparison,
+    conversation,
+    styled,
+)
+
+TEXTS_FOR_TOKENIZER: Final = 2000
+MOST_TOKENS: Final = 48  # of a drawn answer
+TURNS: Final = 3  # of conversations in training
+REFERENCE: Final = Policy.GHOST.roles
+"""What policies start from and stay near."""
+
+
+class Requests(Protocol):
+    """A source of requests, each a function of its index."""
+
+    def __len__(self) -> int: ...
+
+    def sample(self, index: int) -> Request:
+        """The request at an index."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Alignment:
+    """The numbers of the method.
+
+    Args:
+        margins: Of the reward models (all but the one that goes without).
+        label_weight: Of what is safe in itself, in the safety model's loss.
+        samples: Answers of which rejection sampling keeps the best.
+        leash: PPO's cost of a nat away from the reference.
+        clip: PPO's.
+        value_weight: Of PPO's values in its loss.
+        parts: Updates that PPO makes of a batch of answers.
+        dpo_beta: DPO's.
+    """
+
+    margins: Margins = Margins.SMALL
+    label_weight: float = 0.5
+    samples: int = 8
+    leash: float = 0.05
+    clip: float = 0.2
+    value_weight: float = 0.1
+    parts: int = 4
+    dpo_beta: float = 0.1
+
+
+ALIGNMENT: Final = Alignment()
+
+
+def dice_of(stage: str, index: int) -> Dice:
+    """The chance that belongs to a sample of a stage."""
+    return Dice(mix_text(stage), index)
+
+
+@dataclass(frozen=True, slots=True)
+class Prompted:
+    """Requests with their prompts.
+
+    Args:
+        prompts: Ids of each.
+        dangerous: Whether the request is one of safety, `(batch,)`.
+        indices: Of the samples.
+        generators: Chance of each.
+    """
+
+    prompts: tuple[tuple[int, ...], ...]
+    dangerous: Tensor
+    generators: tuple[torch.Generator, ...]
+
+
+class ChatRecipe:
+    """What all stages have in common: which weights learn, and from which requests.
+
+    Args:
+        model: The model.
+        source: The requests.
+        trained: Modules whose weights learn; all others rest.
+        collate: Samples and their generators to a batch.
+        update: State and batch to the logged figures.
+    """
+
+    def __init__(
+        self, model: ChatModel, source: Requests, trained: Sequence[nn.Module], *,
+        collate: Callable[[Sequence[int], list[torch.Generator]], Any],
+        update: Callable[[TrainState, Any], Mapping[str, float | Tensor]],
+    ) -> None:  # fmt: skip
+        self.model, self.source, self.trained = model, source, nn.ModuleList(trained)
+        self.collate, self.update = collate, update
+        model.requires_grad_(False)
+        self.trained.requires_grad_(True)
+        if model.tokenizer is None:
+            texts = (text for index in range(min(TEXTS_FOR_TOKENIZER, 8 * len(source))) for text in said(source, index))
+            model.use(LanguageTokenizer.trained(texts, model.config.decoder.vocabulary))
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def batch(self, indices: Sequence[int], generator: torch.Generator) -> Any:
+        """What a step learns from; a function of the indices, and of the generator where answers are drawn."""
+        return self.collate(indices, sample_generators(generator, indices))
+
+    def parameter_groups(self, settings: FitSettings) -> list[dict[str, Any]]:
+        """Matrices with decay, norms without; the output head is no matrix for Muon."""
+        groups = decay_groups(self.trained, settings)
+        head = self.model.decoder.head
+        if head is None or not head.weight.requires_grad or settings.optimizer is not Optimizer.MUON:
+            return groups
+        for group in groups:
+            group["params"] = [weight for weight in group["params"] if weight is not head.weight]
+        return [*groups, {"params": [head.weight], "weight_decay": settings.weight_decay}]
+
+    def step(self, state: TrainState, batch: Any) -> Mapping[str, float | Tensor]:
+        """One update, or several of one batch of answers."""
+        return self.update(state, batch)
+
+    def finish(self) -> None:
+        """All weights may learn again."""
+        self.model.requires_grad_(True)
+
+
+def said(source: Requests, index: int) -> tuple[str, str]:
+    """A request with a best reply, as texts."""
+    request = source.sample(index % len(source))
+    return f"[INST] {request.text} [/INST]", f" {request.reply} "
+
+
+def sft_recipe(model: nn.Module, source: Requests) -> ChatRecipe:
+    """Answers as annotators wrote them, half of whom were careless; the system prompt stands in one turn only."""
+    chat = chat_model(model)
+
+    def collate(indices: Sequence[int], generators: list[torch.Generator]) -> Rows:
+        made = []
+        for index in indices:
+            dice = dice_of("sft", index)
+            turns = 1 if dice.unit() < 0.75 else 2 + dice.below(TURNS - 1)
+            talk = talk_at(source, index, dice, turns=turns, instructed=0.35 if turns == 1 else 0.0)
+            replies = [styled(careless_reply(request, dice), talk.style) for request in talk.requests]
+            made.append(chat.chat(talk.users, replies, talk.system))
+        return rows_of(chat, made)
+
+    def update(state: TrainState, batch: Rows) -> Mapping[str, Tensor]:
+        return descend(state, batch, lambda part: supervised_loss(chat, (), part))
+
+    return ChatRecipe(chat, source, [chat.decoder], collate=collate, update=update)
+
+
+def ghost_recipe(model: nn.Module, source: Requests) -> ChatRecipe:
+    """Ghost attention: answers drawn with the instruction in every turn, learned with it in the first only."""
+    chat = chat_model(model)
+
+    def collate(indices: Sequence[int], generators: list[torch.Generator]) -> tuple[Conversation, ...]:
+        dice = [dice_of("ghost", index) for index in indices]
+        return tuple(
+            talk_at(source, index, own, turns=TURNS, instructed=1.0) for index, own in zip(indices, dice, strict=True)
+        )
+
+    def update(state: TrainState, batch: tuple[Conversation, ...]) -> Mapping[str, Tensor]:
+        answers = answered(chat, (), batch, everywhere=True)
+        made = [chat.chat(talk.users, said, talk.system) for talk, said in zip(batch, answers, strict=True)]
+        rows = on_device(rows_of(chat, [last_answer(row) for row in made]), state.device)
+        return descend(state, rows, lambda part: supervised_loss(chat, REFERENCE, part))
+
+    return ChatRecipe(chat, source, [chat.lora(Role.GHOST)], collate=collate, update=update)
+
+
+def reward_recipe(role: Role, annotators: Sequence[Annotator], margins: Margins) -> Callable[..., ChatRecipe]:
+    """A reward model that learns from the comparisons of these annotators."""
+
+    def recipe(model: nn.Module, source: Requests) -> ChatRecipe:
+        chat = chat_model(model)
+
+        def collate(indices: Sequence[int], generators: list[torch.Generator]) -> Pairs:
+            made = []
+            for index in indices:
+                dice = dice_of(role.value, index)
+                made.append(comparison(source.sample(index), dice.pick(annotators), dice))
+            return pairs_of(chat, made)
+
+        def update(state: TrainState, batch: Pairs) -> Mapping[str, Tensor]:
+            return descend(state, batch, lambda part: reward_loss(chat, role, part, margins, ALIGNMENT.label_weight))
+
+        return ChatRecipe(chat, source, [chat.lora(role), chat.heads[role.value]], collate=collate, update=update)
+
+    return recipe
+
+
+def rejection_recipe(model: nn.Module, source: Requests) -> ChatRecipe:
+    """The best of several answers of the reference, learned as if annotators had written it."""
+    chat, count, roles = chat_model(model), ALIGNMENT.samples, Policy.REJECTION.roles
+
+    def collate(indices: Sequence[int], generators: list[torch.Generator]) -> Prompted:
+        return prompted(chat, source, indices, generators, count)
+
+    def update(state: TrainState, batch: Prompted) -> Mapping[str, Tensor]:
+        made = draw_prompted(chat, REFERENCE, batch)
+        scores = rewards(chat, on_device(rows_of(chat, made), state.device), batch.dangerous.to(state.device))
+        best = best_of(scores.view(-1, count)).tolist()
+        kept = on_device(rows_of(chat, [made[row * count + one] for row, one in enumerate(best)]), state.device)
+        figures = {"mean": scores.mean(), "best": scores.view(-1, count).amax(1).mean()}
+        return descend(state, kept, lambda part: supervised_loss(chat, roles, part)) | figures
+
+    return ChatRecipe(chat, source, [chat.lora(Role.REJECTION)], collate=collate, update=update)
+
+
+def ppo_recipe(model: nn.Module, source: Requests, alignment: Alignment = ALIGNMENT) -> ChatRecipe:
+    """Answers of the policy itself, rewarded by the gated and whitened score less what leaving the reference costs."""
+    chat, roles = chat_model(model), Policy.PPO.roles
+
+    def collate(indices: Sequence[int], generators: list[torch.Generator]) -> Prompted:
+        return prompted(chat, source, indices, generators, 1)
+
+    def update(state: TrainState, batch: Prompted) -> Mapping[str, Tensor]:
+        rows = on_device(rows_of(chat, draw_prompted(chat, roles, batch)), state.device)
+        made, figures = rolled_out(chat, rows, batch.dangerous.to(state.device), alignment)
+        logged: dict[str, Tensor] = {}
+        for part in split(made, min(alignment.parts, len(rows.tokens))):
+            logged = descend(
+                state, part, lambda own: policy_loss(chat, roles, own, alignment.clip, alignment.value_weight)
+            )
+        return logged | figures
+
+    return ChatRecipe(chat, source, [chat.lora(Role.PPO), chat.heads[VALUE]], collate=collate, update=update)
+
+
+def dpo_recipe(model: nn.Module, source: Requests) -> ChatRecipe:
+    """Comparisons alone: of safety where the request is one of safety, else of both kinds."""
+    chat, roles = chat_model(model), Policy.DPO.roles
+
+    def collate(indices: Sequence[int], generators: list[torch.Generator]) -> Pairs:
+        made = []
+        for index in indices:
+            request, dice = source.sample(index), dice_of("dpo", index)
+            danger = request.intent is Intent.DANGEROUS
+            made.append(comparison(request, Annotator.SAFE if danger else dice.pick(tuple(Annotator)), dice))
+        return pairs_of(chat, made)
+
+    def update(state: TrainState, batch: Pairs) -> Mapping[str, Tensor]:
+        return descend(state, batch, lambda part: preference_loss(chat, roles, REFERENCE, part, ALIGNMENT.dpo_beta))
+
+    return ChatRecipe(chat, source, [chat.lora(Role.DPO)], collate=collate, update=update)
+
+
+# --------------------------------------------------------------------------------------------------------------- pieces
+def chat_model(model: nn.Module) -> ChatModel:
+    """The model of a stage."""
+    if not isinstance(model, ChatModel):
+        raise TypeError(f"Llama 2-Chat's stages train a ChatModel, not a {type(model).__name__}")
+    return model
+
+
+def talk_at(source: Requests, index: int, dice: Dice, *, turns: int, instructed: float) -> Conversation:
+    """A conversation whose first request is the source's at an index."""
+    others = [source.sample(dice.below(len(source))) for _ in range(turns - 1)]
+    return conversation([source.sample(index), *others], dice, instructed=instructed)
+
+
+def rows_of(model: ChatModel, made: Sequence[ChatTokens]) -> Rows:
+    """Conversations side by side."""
+    return Rows.of(made, model.tokens().pad, model.config.decoder.context)
+
+
+def on_device(rows: Rows, device: torch.device) -> Rows:
+    """The rows where the model is."""
+    return Rows(tokens=rows.tokens.to(device), learned=rows.learned.to(device), last=rows.last.to(device))
+
+
+def pairs_of(model: ChatModel, made: Sequence[Comparison]) -> Pairs:
+    """Comparisons side by side."""
+    chosen, rejected = (
+        rows_of(model, [model.chat([one.request.text], [reply(one)]) for one in made])
+        for reply in (lambda one: one.chosen, lambda one: one.rejected)
+    )
+    safe = [[float(one.chosen_safe), float(one.rejected_safe)] for one in made]
+    return Pairs(
+        chosen=chosen, rejected=rejected, grades=torch.tensor([one.grade for one in made]), safe=torch.tensor(safe)
+    )
+
+
+def prompted(
+    model: ChatModel, source: Requests, indices: Sequence[int], generators: Sequence[torch.Generator], count: int
+) -> Prompted:
+    """Each request's prompt `count` times, each with a chance of its own."""
+    requests = [source.sample(index) for index in indices for _ in range(count)]
+    seeds = [generator.initial_seed() + number for generator in generators for number in range(count)]
+    return Prompted(
+        prompts=tuple(model.chat([request.text], []).ids for request in requests),
+        dangerous=torch.tensor([request.intent is Intent.DANGEROUS for request in requests]),
+        generators=tuple(torch.Generator().manual_seed(seed) for seed in seeds),
+    )
+
+
+def draw_prompted(model: ChatModel, roles: Sequence[Role], batch: Prompted) -> list[ChatTokens]:
+    """An answer to each prompt, as the policy expects it."""
+    return drawn(model, roles, batch.prompts, most=MOST_TOKENS, sampling=AS_IS, generators=batch.generators)
+
+
+@torch.no_grad()
+def rolled_out(
+    model: ChatModel, rows: Rows, dangerous: Tensor, alignment: Alignment
+) -> tuple[Rollouts, dict[str, Tensor]]:
+    """What PPO learns from answers that it drew, and how good and how far away they are."""
+    scores, mask = rewards(model, rows, dangerous), rows.learned[:, 1:]
+    old, values = read_rows(model, Policy.PPO.roles, rows)
+    reference, _ = read_rows(model, REFERENCE, rows)
+    given = penalised_rewards(whiten(scores), old, reference, mask, alignment.leash)
+    gained, returns = advantages(given, values, mask)
+    figures = {"reward": scores.mean(), "divergence": kl_estimate(old, reference, mask).mean()}
+    return Rollouts(rows=rows, old=old, advantages=gained, returns=returns), figures
+
+
+def answered(
+    model: ChatModel, roles: Sequence[Role], talks: Sequence[Conversation], *, everywhere: bool = False
+) -> list[list[str]]:
+    """The likeliest answers to conversations of equally many turns, each behind the answers before it."""
+    answers: list[list[str]] = [[] for _ in talks]
+    for turn in range(len(talks[0].requests)):
+        prompts = [
+            model.chat(talk.users[: turn + 1], said, talk.system, everywhere=everywhere).ids
+            for talk, said in zip(talks, answers, strict=True)
+        ]
+        made = drawn(model, roles, prompts, most=MOST_TOKENS, sampling=GREEDY)
+        for said, text in zip(answers, answers_of(model, made), strict=True):
+            said.append(text)
+    return answers
+
+
+def last_answer(made: ChatTokens) -> ChatTokens:
+    """A conversation of which only the last answer is learned."""
+    asked = max(place for place, yes in enumerate(made.learned) if not yes)
+    return replace(made, learned=tuple(yes and place > asked for place, yes in enumerate(made.learned)))
+
+
+def _settings(steps: int, batch_size: int, learning_rate: float) -> FitSettings:
+    return FitSettings(
+        steps=steps, batch_size=batch_size, learning_rate=learning_rate, warmup_steps=20, schedule=Cosine(final=0.1),
+        weight_decay=0.1, betas=(0.9, 0.95), clip_norm=1.0, optimizer=Optimizer.MUON, compile=False,
+    )  # fmt: skip
+
+
+BOTH: Final = (Annotator.HELPFUL, Annotator.SAFE)
+STAGES: Final = (
+    Stage(name="sft", recipe=sft_recipe, settings=_settings(600, 32, 2e-3), finetune=True),
+    Stage(name="ghost", recipe=ghost_recipe, settings=_settings(120, 16, 5e-3)),
+    Stage(
+        name="reward-helpful",
+        recipe=reward_recipe(Role.HELPFUL, (Annotator.HELPFUL,), ALIGNMENT.margins),
+        settings=_settings(400, 32, 5e-3),
+    ),
+    Stage(
+        name="reward-safe",
+        recipe=reward_recipe(Role.SAFE, (Annotator.SAFE,), ALIGNMENT.margins),
+        settings=_settings(400, 32, 5e-3),
+    ),
+    Stage(
+        name="reward-joint",
+        recipe=reward_recipe(Role.JOINT, BOTH, ALIGNMENT.margins),
+        settings=_settings(800, 32, 5e-3),
+    ),
+    Stage(
+        name="reward-plain",
+        recipe=reward_recipe(Role.PLAIN, (Annotator.HELPFUL,), Margins.NONE),
+        settings=_settings(400, 32, 5e-3),
+    ),
+    Stage(name="rejection", recipe=rejection_recipe, settings=_settings(80, 16, 3e-3)),
+    Stage(name="ppo", recipe=ppo_recipe, settings=_settings(150, 64, 1e-3)),
+    Stage(name="dpo", recipe=dpo_recipe, settings=_settings(200, 32, 1e-3)),
+)
+"""In this order: the policies need the reward models, and all need the answers. The joint model sees as many
+comparisons of each kind as the two that it is measured against."""
