@@ -8,6 +8,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from bottega.data import TextFolder
 from bottega.room import Stage
 from bottega.systems.language.adamoe.model import AdaMoe
 from bottega.systems.language.adamoe.objective import adamoe_loss
@@ -20,6 +21,10 @@ TOPICS: Final = {Topic.SUMS: 3.0, Topic.SQL: 3.0, Topic.JSON: 2.0, Topic.DIALOGU
 LEARNED: Final = 3000  # passages that a new tokenizer learns from
 BALANCE: Final = 0.01
 """Weight of the balance loss (arXiv:2101.03961, section 2.2)."""
+
+
+Texts = QueriesWorld | TextFolder
+"""What is learned from: the world of queries, or the user's own texts."""
 
 
 def queries(split: str = "train", seed: int = 0) -> QueriesWorld:
@@ -35,7 +40,7 @@ class AdaMoeRecipe:
         source: The passages.
     """
 
-    def __init__(self, model: AdaMoe, source: QueriesWorld) -> None:
+    def __init__(self, model: AdaMoe, source: Texts) -> None:
         self.room, self.model, self.source = model, model.decoder, source
         if model.tokenizer is None:
             texts = (source.sample(index).text for index in range(min(LEARNED, len(source))))
@@ -66,7 +71,7 @@ class AdaMoeRecipe:
         return descend(state, batch, lambda part: adamoe_loss(self.model, part, BALANCE))
 
 
-def adamoe_recipe(model: nn.Module, source: QueriesWorld) -> AdaMoeRecipe:
+def adamoe_recipe(model: nn.Module, source: Texts) -> AdaMoeRecipe:
     """The recipe of an AdaMoE."""
     if not isinstance(model, AdaMoe):
         raise TypeError(f"AdaMoE's stage trains an AdaMoe, not a {type(model).__name__}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from bottega.errors import RequestError
+from bottega.data import TextFolder
 from bottega.processes.decoding import Language
 from bottega.room import System
 from bottega.systems.language.adamoe.checkpoints import FORMATS
@@ -15,8 +15,7 @@ from bottega.systems.language.adamoe.config import PRESETS, AdaMoeOptions, confi
 from bottega.systems.language.adamoe.evaluation import evaluate
 from bottega.systems.language.adamoe.inference import AdaMoeRequest, infer
 from bottega.systems.language.adamoe.model import TOKENIZER, AdaMoe
-from bottega.systems.language.adamoe.recipe import STAGES, queries
-from bottega.worlds.queries import QueriesWorld
+from bottega.systems.language.adamoe.recipe import STAGES, Texts, queries
 
 
 def _room(model: nn.Module) -> AdaMoe:
@@ -25,10 +24,8 @@ def _room(model: nn.Module) -> AdaMoe:
     return model
 
 
-def _source(place: str | Path | None) -> QueriesWorld:
-    if place not in (None, "queries"):
-        raise RequestError.of("data", str(place), 'the world "queries"')
-    return queries()
+def _source(place: str | Path | None) -> Texts:
+    return queries() if place in (None, "queries") else TextFolder(place)
 
 
 def _attach(model: nn.Module, assets: Mapping[str, str]) -> None:
