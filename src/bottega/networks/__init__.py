@@ -43,6 +43,7 @@ from bottega.networks.dit_tables import (
 )
 from bottega.networks.gpt2 import Gpt2, Gpt2Config
 from bottega.networks.llama import Llama, LlamaAttention, LlamaBlock, LlamaConfig
+from bottega.networks.llama_folders import meta_config, meta_params, read_llama_meta, write_llama_meta
 from bottega.networks.llama_groups import grouped_config, grouped_llama
 from bottega.networks.llama_lora import LLAMA_PROJECTIONS, llama_lora, llama_lora_parts
 from bottega.networks.llama_tables import llama_config, llama_json, llama_keys, llama_meta_keys
@@ -178,15 +179,19 @@ __all__ = [
     "llama_lora",
     "llama_lora_parts",
     "llama_meta_keys",
+    "meta_config",
+    "meta_params",
     "ncsnpp_keys",
     "position_waves",
     "read_autoencoder_kl",
+    "read_llama_meta",
     "read_peft",
     "t5_encoder_config",
     "t5_encoder_json",
     "t5_encoder_keys",
     "vit_keys",
     "write_autoencoder_kl",
+    "write_llama_meta",
     "write_peft",
     "ChosenDepths",
     "ChosenTokens",

@@ -1,4 +1,4 @@
-"""Llama 2-Chat in transformers' folders, with its adapters in peft's beside them."""
+"""Llama 2-Chat in transformers' folders, with its adapters in peft's beside them, and in Meta's."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from bottega.networks import (
     llama_json,
     llama_keys,
     llama_lora_parts,
+    read_llama_meta,
     read_peft,
+    write_llama_meta,
     write_peft,
 )
 from bottega.room import Checkpoint, CheckpointFormat
@@ -40,6 +42,7 @@ from bottega.weights import (
 HEADS: Final = "heads.safetensors"
 ADAPTERS: Final = "adapters"
 SETTINGS: Final = "adapter_config.json"
+CONTEXT: Final = 4096  # of Llama 2, where the folder does not say it
 MOST_BASES: Final = 4  # adapters of adapters
 
 
@@ -92,6 +95,38 @@ def write_hf(checkpoint: Checkpoint, path: Path) -> None:
     write_tensors(path / HEADS, take_prefix(checkpoint.tensors, "heads"))
 
 
+def read_meta(path: Path, config: ChatConfig | None) -> Checkpoint:
+    """Reads Meta's folder: `params.json` beside `consolidated.*.pth`, with `tokenizer.model` there or one level up.
+
+    Raises:
+        FileError: A file or shard is missing or damaged, or the tokenizer is another model's.
+        WeightsError: Another size than asked for, or shards that do not fit together.
+    """
+    decoder, tensors = read_llama_meta(path, CONTEXT if config is None else config.decoder.context)
+    if config is not None and decoder != config.decoder:
+        raise WeightsError(f"{path / 'params.json'} has another size than the preset; leave out --preset")
+    place = next((place for place in (path, path.parent) if _has_tokenizer(place)), path)
+    return Checkpoint(
+        config=ChatConfig(decoder=decoder),
+        tensors=add_prefix(tensors, "decoder"),
+        assets=_tokenizer(decoder, place),
+    )
+
+
+def write_meta(checkpoint: Checkpoint, path: Path) -> None:
+    """Writes Meta's layout, its one shard as safetensors.
+
+    Raises:
+        WeightsError: A model with adapters, which the layout has no place for.
+    """
+    config: ChatConfig = checkpoint.config
+    if config.adapters is not None:
+        raise WeightsError("Meta's layout has no place for adapters; write --to hf")
+    write_llama_meta(path, config.decoder, take_prefix(checkpoint.tensors, "decoder"))
+    if TOKENIZER in checkpoint.assets:
+        write_language_folder(path, tokenizer_from_json(checkpoint.assets[TOKENIZER]), config.decoder.context)
+
+
 def _decoder(path: Path, bases: int) -> tuple[LlamaConfig, dict[str, Tensor], Path]:
     """The decoder of a folder, its tensors, and where its tokenizer lies."""
     if not (path / SETTINGS).is_file():
@@ -141,11 +176,15 @@ def _fitting(path: Path, config: ChatConfig, role: Role) -> dict[str, Tensor]:
 
 
 def _tokenizer(config: LlamaConfig, folder: Path) -> dict[str, str]:
-    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
+    if not _has_tokenizer(folder):
         return {}
     tokenizer = read_language_folder(folder)
     require_fit(tokenizer, config.vocabulary)
     return {TOKENIZER: tokenizer.to_json()}
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model"))
 
 
 FORMATS: Final = {
@@ -155,6 +194,13 @@ FORMATS: Final = {
         "A folder of peft's is read with its base model.",
         read=read_hf,
         write=write_hf,
+    ),
+    "meta": CheckpointFormat(
+        description="Meta's folder: params.json, consolidated.00.pth and its further shards (written as one "
+        "consolidated.safetensors), and tokenizer.model there or one level up.",
+        read=read_meta,
+        write=write_meta,
+        presets=("7b", "13b", "70b"),
     ),
 }
 """Published layouts by name."""

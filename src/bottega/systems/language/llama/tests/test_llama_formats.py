@@ -7,11 +7,9 @@ from transformers import AutoTokenizer, LlamaForCausalLM
 from transformers import LlamaConfig as PeerConfig
 
 from bottega.errors import FileError, WeightsError
-from bottega.networks import LlamaConfig
+from bottega.networks import LlamaConfig, meta_config, meta_params
 from bottega.room import Checkpoint
 from bottega.systems.language.llama.checkpoints import (
-    _meta_config,
-    _meta_params,
     read_hf,
     read_meta,
     write_hf,
@@ -180,7 +178,7 @@ def test_wrong_sizes_and_tokenizers_are_named(shards, tmp_path, pipeline):
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_size_can_be_said_in_metas_params(name):
     config = PRESETS[name].config
-    assert _meta_config(_meta_params(config), {}, config.context) == config
+    assert meta_config(meta_params(config), {}, config.context) == config
 
 
 def test_published_params_are_understood():
@@ -191,7 +189,7 @@ def test_published_params_are_understood():
         "norm_eps": 1e-05, "vocab_size": -1,
     }  # fmt: skip
     small = {"dim": 4096, "multiple_of": 256, "n_heads": 32, "n_layers": 32, "norm_eps": 1e-06, "vocab_size": -1}
-    assert _meta_config(large, embeddings, 4096) == PRESETS["llama2-70b"].config
-    assert _meta_config(small, embeddings, 2048) == PRESETS["7b"].config
+    assert meta_config(large, embeddings, 4096) == PRESETS["llama2-70b"].config
+    assert meta_config(small, embeddings, 2048) == PRESETS["7b"].config
     narrow = dataclasses.replace(SMALL, hidden=17)
-    assert _meta_config(_meta_params(narrow), {}, 64) == narrow
+    assert meta_config(meta_params(narrow), {}, 64) == narrow

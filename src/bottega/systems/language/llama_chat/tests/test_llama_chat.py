@@ -15,7 +15,7 @@ from bottega.errors import FileError, RequestError, WeightsError
 from bottega.layers import LoraConfig, applied
 from bottega.networks import LlamaConfig
 from bottega.room import Checkpoint, silent
-from bottega.systems.language.llama_chat.checkpoints import read_hf, write_hf
+from bottega.systems.language.llama_chat.checkpoints import read_hf, read_meta, write_hf, write_meta
 from bottega.systems.language.llama_chat.config import ChatConfig, Role
 from bottega.systems.language.llama_chat.evaluation import evaluate
 from bottega.systems.language.llama_chat.inference import ChatRequest, infer
@@ -207,6 +207,20 @@ def test_any_llama_is_a_start(model, tmp_path):
     for policy in Policy:
         with start.applied(policy.roles):
             assert torch.equal(start(rows), model(rows))
+
+
+def test_meta_s_folders_hold_what_has_no_adapters(model, tmp_path):
+    plain = ChatConfig(decoder=dataclasses.replace(CONFIG.decoder, hidden=256, context=4096))
+    start = ChatModel(plain)
+    start.use(model.tokens())
+    write_meta(checkpoint(start), tmp_path)
+    found = read_meta(tmp_path, None)
+    assert found.config == plain
+    assert all(torch.equal(value, found.tensors[key]) for key, value in start.state_dict().items())
+    with pytest.raises(WeightsError, match="size"):
+        read_meta(tmp_path, CONFIG)
+    with pytest.raises(WeightsError, match="adapters"):
+        write_meta(checkpoint(model), tmp_path)
 
 
 def test_an_adapter_s_folder_is_read_with_its_base(model, tmp_path):
