@@ -7,7 +7,8 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
+
+from bottega.training.pieces import own_piece
 
 
 class Ema:
@@ -59,4 +60,4 @@ def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
 
 def local(tensor: Tensor) -> Tensor:
     """This process's part of a tensor: all of it unless FSDP split it."""
-    return tensor.to_local().detach() if isinstance(tensor, DTensor) else tensor.detach()
+    return own_piece(tensor).detach()

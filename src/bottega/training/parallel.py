@@ -6,16 +6,18 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, distributed, nn
-from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.fsdp import fully_shard
-from torch.nn.parallel import DistributedDataParallel
 
 from bottega.errors import RequestError
 from bottega.training.settings import Ddp, FitSettings, Fsdp, Single
+
+# torch's engines for many processes are imported where they are used: they would double a cold start.
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
+    from torch.nn.parallel import DistributedDataParallel
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,6 +94,8 @@ def share_model(model: nn.Module, settings: FitSettings) -> None:
     for tensor in model.state_dict().values():
         distributed.broadcast(tensor, src=0)
     if isinstance(settings.parallel, Fsdp):
+        from torch.distributed.device_mesh import init_device_mesh  # noqa: PLC0415 - see above
+
         device = next(model.parameters()).device
         _split(model, init_device_mesh(device.type, (distributed.get_world_size(),)))
 
@@ -100,6 +104,8 @@ def replicas(optimizers: dict[str, torch.optim.Optimizer], settings: FitSettings
     """Under `Ddp`, one gradient-averaging wrapper for each optimizer's parameters; else none."""
     if not isinstance(settings.parallel, Ddp):
         return {}
+    from torch.nn.parallel import DistributedDataParallel  # noqa: PLC0415 - see above
+
     find_unused = settings.parallel.find_unused
     return {
         name: DistributedDataParallel(_Loss(optimizer), find_unused_parameters=find_unused)
@@ -120,6 +126,8 @@ class _Loss(nn.Module):
 
 def _split(module: nn.Module, mesh: DeviceMesh) -> None:
     """FSDP2 units: the blocks in every list of blocks, then the modules with a `forward` that hold them."""
+    from torch.distributed.fsdp import fully_shard  # noqa: PLC0415 - see above
+
     if type(module).forward is nn.Module.forward:  # a plain container: its children are called one by one
         for child in module.children():
             _split(child, mesh)

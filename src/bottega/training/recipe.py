@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
-from torch.nn.parallel import DistributedDataParallel
 
 from bottega.training.batches import split
 from bottega.training.ema import Ema
+from bottega.training.pieces import whole
 from bottega.training.settings import FitSettings, Precision
+
+if TYPE_CHECKING:
+    from torch.nn.parallel import DistributedDataParallel
 
 
 @dataclass(kw_only=True)
@@ -151,8 +153,3 @@ def clip(optimizer: torch.optim.Optimizer, largest: float | None) -> Tensor:
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     norm = nn.utils.clip_grad_norm_(parameters, float("inf") if largest is None else largest)
     return whole(norm.detach())
-
-
-def whole(tensor: Tensor) -> Tensor:
-    """The tensor with the parts of all processes put together (FSDP); a collective call."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor

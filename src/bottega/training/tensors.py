@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from bottega.errors import WeightsError
 from bottega.training.ema import Ema, trained_parameters
-from bottega.training.recipe import TrainState, whole
+from bottega.training.pieces import cut_like, whole
+from bottega.training.recipe import TrainState
 
 
 def collect(state: TrainState, kept: bool) -> dict[str, dict[str, Tensor]]:
@@ -87,11 +87,7 @@ def _restore_optimizers(state: TrainState, tensors: Mapping[str, Tensor]) -> Non
 
 def _beside(parameter: nn.Parameter, value: Tensor) -> Tensor:
     """A state tensor placed like its parameter; counters (no dimensions) only move to its device."""
-    if isinstance(parameter, DTensor) and value.shape == parameter.shape:
-        return distribute_tensor(
-            value.to(parameter.device), parameter.device_mesh, parameter.placements, src_data_rank=None
-        )
-    return value.to(parameter.device)
+    return cut_like(parameter, value) if value.shape == parameter.shape else value.to(parameter.device)
 
 
 def _parameters_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, nn.Parameter]:
@@ -112,9 +108,7 @@ def _gathered(tensors: Mapping[str, Tensor], kept: bool) -> dict[str, Tensor]:
 def _fill(name: str, own: Tensor, value: Tensor) -> None:
     if own.shape != value.shape:
         raise WeightsError(f"{name} is {tuple(value.shape)} in the checkpoint, but {tuple(own.shape)} in the model")
-    if isinstance(own, DTensor):
-        value = distribute_tensor(value.to(own.device), own.device_mesh, own.placements, src_data_rank=None)
-    own.copy_(value)
+    own.copy_(cut_like(own, value))
 
 
 def _check_names(what: str, own: object, found: object) -> None:
