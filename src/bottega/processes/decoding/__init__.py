@@ -24,6 +24,7 @@ from bottega.processes.decoding.jacobi import (
 from bottega.processes.decoding.model import Language, LanguageModel, Message, NoTokens, Speaker, TextTokens
 from bottega.processes.decoding.ngram import NgramDraft, what_followed
 from bottega.processes.decoding.online import Corrections, Notes, OnlineDistiller, OnlineSettings
+from bottega.processes.decoding.packed import BlockView, PackedBlocks, pack_blocks
 from bottega.processes.decoding.passes import Task, finished, padded_places, read_on, shared_start
 from bottega.processes.decoding.routing import TokenRouter
 from bottega.processes.decoding.sampling import GREEDY, Sampling, draw, next_tokens, probabilities
@@ -57,6 +58,7 @@ __all__ = [
     "GREEDY",
     "Acceptance",
     "BestLength",
+    "BlockView",
     "ContextGuess",
     "Continuation",
     "Corrections",
@@ -82,6 +84,7 @@ __all__ = [
     "Notes",
     "OnlineDistiller",
     "OnlineSettings",
+    "PackedBlocks",
     "Proposal",
     "ReverseKl",
     "Round",
@@ -111,6 +114,7 @@ __all__ = [
     "lettered",
     "never",
     "next_tokens",
+    "pack_blocks",
     "padded_places",
     "prefill",
     "probabilities",

@@ -118,7 +118,7 @@ def saved(model: Speculative, seed: int, count: int, report: Report) -> dict[str
             tokens += sum(len(text.tokens) for text in made)
             passes += sum(len(text.rounds) for text in made)
             if name == "model":
-                words += [language.tokens.text([t for t in text.tokens if t != language.tokens.end]) for text in made]
+                words += [language.tokens.text(text.tokens) for text in made]
         speed[name] = tokens / passes
         accepted[name] = acceptance.accepted / max(acceptance.judged, 1)
         report(Progress(step=number, total=len(rivals), stage="compare"))

@@ -136,8 +136,7 @@ def _answered(model: Speculative, request: SpeculativeRequest, report: Report) -
     language, acceptance = model.target, Acceptance()
     answer = _online if request.online else _together
     made = answer(model, request, acceptance, report)
-    end = language.tokens.end
-    words = tuple(language.tokens.text([token for token in text.tokens if token != end]).strip() for text in made)
+    words = tuple(language.tokens.text(text.tokens).strip() for text in made)
     return WordsResult(
         words=words,
         sources=request.inputs,

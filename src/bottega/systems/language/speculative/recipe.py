@@ -25,22 +25,18 @@ from bottega.processes.decoding import (
 from bottega.room import Stage
 from bottega.systems.language.speculative.model import Speculative
 from bottega.training import Cosine, FitSettings, Optimizer, Precision, TrainState, decay_groups, descend
+from bottega.worlds.queries import Passage
 
 LONGEST_PROMPT = 160
 FORWARD = ForwardKl()
 
 
-class Asks(Protocol):
-    """A text that may ask something."""
+class Text(Protocol):
+    """A text; a `Passage` may ask something."""
 
     @property
     def text(self) -> str:
         """The whole text."""
-        ...
-
-    @property
-    def question(self) -> str | None:
-        """What is asked."""
         ...
 
 
@@ -49,7 +45,7 @@ class Questions(Protocol):
 
     def __len__(self) -> int: ...
 
-    def sample(self, index: int) -> Asks:
+    def sample(self, index: int) -> Text:
         """The question at an index."""
         ...
 
@@ -91,8 +87,8 @@ class DistillRecipe:
         """Prompts: questions, or the beginnings of texts that ask nothing."""
         return [self._prompt(self.source.sample(index)) for index in indices]
 
-    def _prompt(self, asks: Asks) -> list[int]:
-        if asks.question is not None:
+    def _prompt(self, asks: Text) -> list[int]:
+        if isinstance(asks, Passage) and asks.question is not None:
             return question(self.language, asks.question)[-LONGEST_PROMPT:]
         return self.language.tokens.ids(asks.text, start=True)[: LONGEST_PROMPT // 4]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
+from bottega.data import TextFolder
 from bottega.processes.decoding import Language
 from bottega.room import Offer, System
 from bottega.systems.language.speculative.checkpoints import FORMATS
@@ -26,8 +27,8 @@ def _connect(model: nn.Module, parts: Mapping[str, Language]) -> None:
     model.connect(parts)
 
 
-def _source(place: str | Path | None) -> QueriesWorld:
-    return QueriesWorld(topics=JUDGED)
+def _source(place: str | Path | None) -> QueriesWorld | TextFolder:
+    return QueriesWorld(topics=JUDGED) if place is None or str(place) == "queries" else TextFolder(place)
 
 
 SYSTEM = System(
