@@ -145,6 +145,55 @@ export const thingAddress = (id: string, index: number): string => `/api/gallery
 export const inputAddress = (id: string, index: number): string => `/api/gallery/${id}/inputs/${index}`;
 export const uploadAddress = (id: string): string => `/api/uploads/${id}`;
 
+export interface Talking {
+  id: string;
+  title: string;
+  sentence: string;
+}
+
+export interface Said {
+  speaker: "system" | "user" | "assistant";
+  text: string;
+}
+
+export interface Conversation {
+  system: string;
+  messages: Said[];
+  temperature: number;
+  top_p: number;
+  most: number;
+  seed: number;
+}
+
+export interface Ending {
+  ending: "stop" | "length";
+  tokens: number;
+  seconds: number;
+}
+
+export const talking = (): Promise<Talking[]> => json("/api/words");
+
+export const traces = <T>(item: string): Promise<T[]> => json(`/api/gallery/${item}/traces`);
+
+/** Has a conversation answered, piece by piece; null when the server went away in the middle. */
+export async function talk(asked: Conversation, onPiece: (text: string) => void, signal: AbortSignal): Promise<Ending | null> {
+  const init = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(asked), signal };
+  const reader = (await ask("/api/words", init)).body?.pipeThrough(new TextDecoderStream()).getReader();
+  let waiting = "";
+  for (let part = await reader?.read(); part && !part.done; part = await reader?.read()) {
+    const blocks = (waiting + part.value).split("\n\n");
+    waiting = blocks.pop() ?? "";
+    for (const block of blocks) {
+      const [kind, data] = block.split("\ndata: ");
+      const said = JSON.parse(data ?? "{}") as { text: string; error: string } & Ending;
+      if (kind === "event: piece") onPiece(said.text);
+      else if (kind === "event: fault") throw new Refused(said.error);
+      else return said;
+    }
+  }
+  return null;
+}
+
 /** Follows every job: first all unfinished ones, then each change. The browser connects again by itself. */
 export function follow(onAll: (jobs: Job[]) => void, onChange: (job: Job) => void, onLost: (lost: boolean) => void): void {
   const source = new EventSource("/api/events");
