@@ -193,7 +193,7 @@ class HeavyHitterMemory:
             later = torch.arange(held, device=q.device) > positions[:, None]
             scores = scores.masked_fill(later, -torch.inf)
         shares = scores.float().softmax(-1)
-        self.attention[layer][..., :held] += shares.sum((2, 3))
+        self.attention[layer][..., :held] += shares.detach().sum((2, 3))
         return (shares.to(values.dtype) @ values[:, :, None, :held]).flatten(1, 2)
 
 

@@ -12,7 +12,7 @@ import torch
 
 from bottega.errors import RequestError
 from bottega.layers import watched
-from bottega.networks import Dense, work_per_token
+from bottega.networks import ChosenDepths, ChosenTokens, Dense, work_per_token
 from bottega.processes.decoding import Sampling, require_room, write
 from bottega.results import WordsResult
 from bottega.room import Progress, Report
@@ -74,6 +74,8 @@ def infer(model: AdaMoe, request: AdaMoeRequest, report: Report) -> WordsResult:
         RequestError: A prompt that leaves no room in the context, or a size that cannot write.
         WeightsError: The weights came without a tokenizer.
     """
+    if isinstance(model.config.routing, ChosenTokens | ChosenDepths):
+        raise RequestError("this size chooses among tokens of a whole text, so it cannot write; take --preset tiny")
     language = model.language
     texts = request.inputs or ("",)
     prompts = [language.tokens.ids(text, start=True) for text in texts]

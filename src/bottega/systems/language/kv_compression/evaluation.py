@@ -48,23 +48,23 @@ def evaluate(model: KvCompression, seed: int, limit: int, report: Report) -> dic
     found["mla: numbers a layer keeps of a token, DeepSeek-V2"] = Measure(
         value=config.numbers_per_token, baseline=heads, higher_is_better=False
     )
-    report(Progress(step=len(policies()) + 1, total=len(policies()) + 1, stage="pictures"))
+    total = len(policies(model.network)) + 1
+    report(Progress(step=total, total=total, stage="pictures"))
     return found
 
 
-def policies(kv_heads: int = 2) -> dict[str, Policy]:
-    """The policies of the table by name, for a model of so many key and value heads."""
-    bounded = (Method.WINDOW, Method.STREAMING, Method.H2O)
-    named = {
-        f"{method.value} {budget}": Policy(method=method, budget=budget) for method in bounded for budget in BUDGETS
-    }
-    return named | {f"gqa {heads}": Policy(method=Method.GQA, kv_heads=heads) for heads in (1,) if kv_heads > heads}
+def policies(model: Llama) -> dict[str, Policy]:
+    """The policies of the table by name, as far as they leave something out of a model's context."""
+    bounded, kv_heads = (Method.WINDOW, Method.STREAMING, Method.H2O), model.config.num_kv_heads
+    budgets = [budget for budget in BUDGETS if budget < model.context]
+    named = {f"{each.value} {budget}": Policy(method=each, budget=budget) for each in bounded for budget in budgets}
+    return named | ({"gqa 1": Policy(method=Method.GQA, kv_heads=1)} if kv_heads > 1 else {})
 
 
 def _texts(model: KvCompression, count: int, seed: int, report: Report) -> dict[str, Measure]:
     network, length = model.network, min(model.network.context, 512)
     windows = text_windows(model, count, length, seed)
-    named = policies(network.config.num_kv_heads)
+    named = policies(network)
     full, whole = perplexity(network, windows, Policy(method=Method.FULL))
     blind, _ = perplexity(network, windows, Policy(method=Method.WINDOW, budget=1))
     samples, found = count * (length // 2), dict[str, Measure]()
@@ -76,7 +76,7 @@ def _texts(model: KvCompression, count: int, seed: int, report: Report) -> dict[
         found[f"{name}: bytes of a text"] = Measure(
             value=held, baseline=whole, unit="B", higher_is_better=False, samples=samples
         )
-        report(Progress(step=step, total=len(policies()) + 1, stage=name))
+        report(Progress(step=step, total=len(named) + 1, stage=name))
     return found
 
 
@@ -90,6 +90,7 @@ def text_windows(model: KvCompression, count: int, length: int, seed: int) -> Te
     return torch.tensor(ids[: count * length]).view(count, length)
 
 
+@torch.inference_mode()
 def perplexity(model: Llama, windows: Tensor, policy: Policy) -> tuple[float, float]:
     """The perplexity of the second half of every window, and the bytes that one window's memory takes at its end."""
     network, half = policy.network(model), windows.shape[1] // 2

@@ -106,7 +106,7 @@ STAGES: Final = (
         name="reader",
         recipe=reader_recipe,
         settings=FitSettings(
-            steps=800, batch_size=32, learning_rate=2e-3, warmup_steps=40, schedule=Cosine(final=0.02),
+            steps=480, batch_size=32, learning_rate=2e-3, warmup_steps=30, schedule=Cosine(final=0.02),
             weight_decay=0.05, betas=(0.9, 0.95), optimizer=Optimizer.MUON,
         ),
     ),
