@@ -16,8 +16,9 @@ CARD = Card(
     licence="The published MDT weights (sail-sg/MDT) are under Apache-2.0; DiT's (facebookresearch/DiT) and the "
     "autoencoder's are under CC-BY-NC 4.0 and MIT. The emoji world is Noto Color Emoji (OFL-1.1).",
     missing=(
-        "No weights come with the package yet: `bottega train mdt` makes them. The comparison of the three designs at "
-        "equal compute (`python -m benchmarks masked_training`) has not been run to its end.",
+        "The bundled weights draw faces, flags and signs that are known by colour and outline, and blots for the rest. "
+        "The comparison of the three designs at equal compute (`python -m benchmarks masked_training`) has not been "
+        "run to its end.",
         "The 512-pixel size of DiT is not among the presets.",
     ),
     deviations=(

@@ -123,8 +123,8 @@ STAGES = (
         name="denoise",
         recipe=mdt_recipe,
         settings=FitSettings(
-            steps=1200, batch_size=32, learning_rate=2e-3, warmup_steps=30, schedule=Cosine(final=0.02),
-            weight_decay=0.02, betas=(0.9, 0.99), precision=Precision.BF16, ema_decay=0.99, preview_every=500,
+            steps=2800, batch_size=32, learning_rate=2e-3, warmup_steps=30, schedule=Cosine(final=0.02),
+            weight_decay=0.02, betas=(0.9, 0.99), precision=Precision.BF16, ema_decay=0.995, preview_every=1000,
             optimizer=Optimizer.MUON,
         ),
         finetune=True,

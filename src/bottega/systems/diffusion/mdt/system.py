@@ -25,6 +25,7 @@ SYSTEM = System(
     request=MdtRequest,
     infer=infer,
     tiny_request=MdtRequest(inputs=("0",), steps=2),
+    bundled="tiny",
     formats=FORMATS,
     stages=STAGES,
     open_source=_source,
