@@ -2,6 +2,7 @@
 
 from bottega.data.archive import PictureArchives
 from bottega.data.batch import PictureBatch, collate
+from bottega.data.chats import Chat, ChatLines, Preferred
 from bottega.data.folder import PictureFolder
 from bottega.data.open import open_source
 from bottega.data.pictures import (
@@ -24,6 +25,8 @@ __all__ = [
     "MAX_PIXELS",
     "Captioned",
     "CaptionedPicture",
+    "Chat",
+    "ChatLines",
     "Crop",
     "Fitted",
     "Pad",
@@ -32,6 +35,7 @@ __all__ = [
     "PictureFolder",
     "PictureSource",
     "Pictured",
+    "Preferred",
     "Problem",
     "SamplerState",
     "ShuffledSampler",

@@ -9,6 +9,8 @@ from typing import Any, Final, Protocol
 import torch
 from torch import Tensor, nn
 
+from bottega.data import Chat, Preferred
+from bottega.errors import RequestError
 from bottega.processes.decoding import GREEDY
 from bottega.processes.preference import Margins, advantages, best_of, kl_estimate, penalised_rewards, whiten
 from bottega.room import Stage
@@ -25,11 +27,12 @@ from bottega.systems.language.llama_chat.objective import (
     supervised_loss,
 )
 from bottega.systems.language.llama_chat.sampling import AS_IS, answers_of, drawn, rewards
-from bottega.tokenizers import ChatTokens, LanguageTokenizer
+from bottega.tokenizers import ChatTokens, LanguageTokenizer, chat_texts
 from bottega.training import (
     Cosine,
     FitSettings,
     Optimizer,
+    Precision,
     TrainState,
     decay_groups,
     descend,
@@ -51,19 +54,36 @@ from bottega.worlds.requests import (
 
 TEXTS_FOR_TOKENIZER: Final = 2000
 MOST_TOKENS: Final = 48  # of a drawn answer
+WINDOW: Final = 256  # tokens of a row of the supervised stage
 TURNS: Final = 3  # of conversations in training
+BOTH: Final = (Annotator.HELPFUL, Annotator.SAFE)
 REFERENCE: Final = Policy.GHOST.roles
 """What policies start from and stay near."""
 
 
 class Requests(Protocol):
-    """A source of requests, each a function of its index."""
+    """A source of requests, or of the user's own conversations and comparisons, each a function of its index."""
 
     def __len__(self) -> int: ...
 
-    def sample(self, index: int) -> Request:
-        """The request at an index."""
+    def sample(self, index: int) -> Request | Chat | Preferred:
+        """What lies at an index."""
         ...
+
+
+def request_at(source: Requests, index: int) -> Request:
+    """The request at an index.
+
+    Raises:
+        RequestError: The source holds something else.
+    """
+    found = source.sample(index)
+    if not isinstance(found, Request):
+        raise RequestError(
+            "this stage learns from the requests world; with conversations of your own train sft, and with comparisons "
+            "of your own reward-helpful or dpo"
+        )
+    return found
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -165,25 +185,30 @@ class ChatRecipe:
         self.model.requires_grad_(True)
 
 
-def said(source: Requests, index: int) -> tuple[str, str]:
-    """A request with a best reply, as texts."""
-    request = source.sample(index % len(source))
-    return f"[INST] {request.text} [/INST]", f" {request.reply} "
+def said(source: Requests, index: int) -> list[str]:
+    """The texts of a conversation, as a tokenizer learns from them."""
+    users, answers, system = demonstrated(source, dice_of("tokenizer", index))
+    return [f"{asked}{answer}" for asked, answer in chat_texts(users, answers, system)]
 
 
 def sft_recipe(model: nn.Module, source: Requests) -> ChatRecipe:
-    """Answers as annotators wrote them, half of whom were careless; the system prompt stands in one turn only."""
+    """Answers as annotators wrote them, half of whom were careless; the system prompt stands in one turn only.
+
+    Conversations lie one behind the other in windows of equal length (arXiv:2307.09288, section 3.1).
+    """
     chat = chat_model(model)
 
+    def window(index: int) -> ChatTokens:
+        dice, ids, learned = dice_of("sft", index), list[int](), list[bool]()
+        length = min(WINDOW, chat.config.decoder.context)
+        while len(ids) < length:
+            users, answers, system = demonstrated(source, dice)
+            made = chat.chat(users, answers, system)
+            ids, learned = [*ids, *made.ids], [*learned, *made.learned]
+        return ChatTokens(ids=tuple(ids[:length]), learned=tuple(learned[:length]))
+
     def collate(indices: Sequence[int], generators: list[torch.Generator]) -> Rows:
-        made = []
-        for index in indices:
-            dice = dice_of("sft", index)
-            turns = 1 if dice.unit() < 0.75 else 2 + dice.below(TURNS - 1)
-            talk = talk_at(source, index, dice, turns=turns, instructed=0.35 if turns == 1 else 0.0)
-            replies = [styled(careless_reply(request, dice), talk.style) for request in talk.requests]
-            made.append(chat.chat(talk.users, replies, talk.system))
-        return rows_of(chat, made)
+        return rows_of(chat, [window(index) for index in indices])
 
     def update(state: TrainState, batch: Rows) -> Mapping[str, Tensor]:
         return descend(state, batch, lambda part: supervised_loss(chat, (), part))
@@ -220,7 +245,7 @@ def reward_recipe(role: Role, annotators: Sequence[Annotator], margins: Margins)
             made = []
             for index in indices:
                 dice = dice_of(role.value, index)
-                made.append(comparison(source.sample(index), dice.pick(annotators), dice))
+                made.append(compared(source, index, annotators, dice))
             return pairs_of(chat, made)
 
         def update(state: TrainState, batch: Pairs) -> Mapping[str, Tensor]:
@@ -276,9 +301,9 @@ def dpo_recipe(model: nn.Module, source: Requests) -> ChatRecipe:
     def collate(indices: Sequence[int], generators: list[torch.Generator]) -> Pairs:
         made = []
         for index in indices:
-            request, dice = source.sample(index), dice_of("dpo", index)
-            danger = request.intent is Intent.DANGEROUS
-            made.append(comparison(request, Annotator.SAFE if danger else dice.pick(tuple(Annotator)), dice))
+            found = source.sample(index)
+            danger = isinstance(found, Request) and found.intent is Intent.DANGEROUS
+            made.append(compared(source, index, (Annotator.SAFE,) if danger else BOTH, dice_of("dpo", index)))
         return pairs_of(chat, made)
 
     def update(state: TrainState, batch: Pairs) -> Mapping[str, Tensor]:
@@ -295,10 +320,36 @@ def chat_model(model: nn.Module) -> ChatModel:
     return model
 
 
+def demonstrated(source: Requests, dice: Dice) -> tuple[Sequence[str], Sequence[str], str]:
+    """What the user says, the answers and the system prompt of some conversation to learn from."""
+    index = dice.below(len(source))
+    match source.sample(index):
+        case Chat() as own:
+            return own.users, own.answers, own.system
+        case Preferred() as own:
+            return own.users, (*own.answers, own.chosen), own.system
+        case _:
+            turns = 1 if dice.unit() < 0.8 else 2 + dice.below(TURNS - 1)
+            talk = talk_at(source, index, dice, turns=turns, instructed=0.35 if turns == 1 else 0.0)
+            return talk.users, [styled(careless_reply(asked, dice), talk.style) for asked in talk.requests], talk.system
+
+
+def compared(source: Requests, index: int, annotators: Sequence[Annotator], dice: Dice) -> Comparison | Preferred:
+    """A comparison at an index, by one of these annotators or by the user's.
+
+    Raises:
+        RequestError: The source has conversations there, which compare nothing.
+    """
+    found = source.sample(index)
+    if isinstance(found, Preferred):
+        return found
+    return comparison(request_at(source, index), dice.pick(annotators), dice)
+
+
 def talk_at(source: Requests, index: int, dice: Dice, *, turns: int, instructed: float) -> Conversation:
     """A conversation whose first request is the source's at an index."""
-    others = [source.sample(dice.below(len(source))) for _ in range(turns - 1)]
-    return conversation([source.sample(index), *others], dice, instructed=instructed)
+    others = [request_at(source, dice.below(len(source))) for _ in range(turns - 1)]
+    return conversation([request_at(source, index), *others], dice, instructed=instructed)
 
 
 def rows_of(model: ChatModel, made: Sequence[ChatTokens]) -> Rows:
@@ -311,15 +362,30 @@ def on_device(rows: Rows, device: torch.device) -> Rows:
     return Rows(tokens=rows.tokens.to(device), learned=rows.learned.to(device), last=rows.last.to(device))
 
 
-def pairs_of(model: ChatModel, made: Sequence[Comparison]) -> Pairs:
-    """Comparisons side by side."""
+def pairs_of(model: ChatModel, made: Sequence[Comparison | Preferred]) -> Pairs:
+    """Comparisons side by side; the user's own say nothing of safety, so both of their answers count as safe."""
+    asked = [
+        (one.users, one.answers, one.system) if isinstance(one, Preferred) else ((one.request.text,), (), "")
+        for one in made
+    ]
     chosen, rejected = (
-        rows_of(model, [model.chat([one.request.text], [reply(one)]) for one in made])
-        for reply in (lambda one: one.chosen, lambda one: one.rejected)
+        rows_of(
+            model,
+            [
+                last_answer(model.chat(users, (*answers, text), system))
+                for (users, answers, system), text in zip(asked, texts, strict=True)
+            ],
+        )
+        for texts in ([one.chosen for one in made], [one.rejected for one in made])
     )
-    safe = [[float(one.chosen_safe), float(one.rejected_safe)] for one in made]
+    safe = [
+        [1.0, 1.0] if isinstance(one, Preferred) else [float(one.chosen_safe), float(one.rejected_safe)] for one in made
+    ]
     return Pairs(
-        chosen=chosen, rejected=rejected, grades=torch.tensor([one.grade for one in made]), safe=torch.tensor(safe)
+        chosen=chosen,
+        rejected=rejected,
+        grades=torch.tensor([one.grade for one in made]),
+        safe=torch.tensor(safe),
     )
 
 
@@ -327,7 +393,7 @@ def prompted(
     model: ChatModel, source: Requests, indices: Sequence[int], generators: Sequence[torch.Generator], count: int
 ) -> Prompted:
     """Each request's prompt `count` times, each with a chance of its own."""
-    requests = [source.sample(index) for index in indices for _ in range(count)]
+    requests = [request_at(source, index) for index in indices for _ in range(count)]
     seeds = [generator.initial_seed() + number for generator in generators for number in range(count)]
     return Prompted(
         prompts=tuple(model.chat([request.text], []).ids for request in requests),
@@ -380,13 +446,13 @@ def last_answer(made: ChatTokens) -> ChatTokens:
 def _settings(steps: int, batch_size: int, learning_rate: float) -> FitSettings:
     return FitSettings(
         steps=steps, batch_size=batch_size, learning_rate=learning_rate, warmup_steps=20, schedule=Cosine(final=0.1),
-        weight_decay=0.1, betas=(0.9, 0.95), clip_norm=1.0, optimizer=Optimizer.MUON, compile=False,
+        weight_decay=0.1, betas=(0.9, 0.95), clip_norm=1.0, optimizer=Optimizer.MUON,
+        precision=Precision.BF16,
     )  # fmt: skip
 
 
-BOTH: Final = (Annotator.HELPFUL, Annotator.SAFE)
 STAGES: Final = (
-    Stage(name="sft", recipe=sft_recipe, settings=_settings(600, 32, 2e-3), finetune=True),
+    Stage(name="sft", recipe=sft_recipe, settings=_settings(500, 8, 3e-3), finetune=True),
     Stage(name="ghost", recipe=ghost_recipe, settings=_settings(120, 16, 5e-3)),
     Stage(
         name="reward-helpful",

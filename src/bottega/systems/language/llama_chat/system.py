@@ -7,11 +7,12 @@ from pathlib import Path
 
 from torch import nn
 
-from bottega.errors import RequestError
+from bottega.data import ChatLines
 from bottega.processes.decoding import Language
 from bottega.room import System
 from bottega.systems.language.llama_chat.checkpoints import FORMATS
 from bottega.systems.language.llama_chat.config import PRESETS
+from bottega.systems.language.llama_chat.evaluation import evaluate
 from bottega.systems.language.llama_chat.inference import ChatRequest, infer
 from bottega.systems.language.llama_chat.model import ChatModel
 from bottega.systems.language.llama_chat.recipe import STAGES, Requests, chat_model
@@ -19,9 +20,7 @@ from bottega.worlds.requests import RequestsWorld
 
 
 def _source(place: str | Path | None) -> Requests:
-    if place is not None and str(place) != "requests":
-        raise RequestError.of("data", str(place), "requests, the world of requests")
-    return RequestsWorld()
+    return RequestsWorld() if place is None or str(place) == "requests" else ChatLines(Path(place))
 
 
 def _attach(model: nn.Module, assets: Mapping[str, str]) -> None:
@@ -46,6 +45,7 @@ SYSTEM = System(
     bundled=None,
     stages=STAGES,
     open_source=_source,
+    evaluate=evaluate,
     attach=_attach,
     assets=_assets,
     language=_language,

@@ -11,6 +11,7 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM
 
+from bottega.data import ChatLines
 from bottega.errors import FileError, RequestError, WeightsError
 from bottega.layers import LoraConfig, applied
 from bottega.networks import LlamaConfig
@@ -114,6 +115,22 @@ def test_answers_are_learned_by_heart(model):
 def test_comparisons_are_learned_by_heart(model):
     logged = trained(model, "reward-helpful", steps=60, size=8, rate=2e-2, fixed=True)
     assert logged[-1]["loss"] < 0.5 * logged[0]["loss"]
+
+
+def test_own_conversations_and_comparisons_are_learned(model, tmp_path):
+    said = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}]
+    records = [{"messages": said}] * 8, [{"prompt": "Hi", "chosen": "Hello.", "rejected": "No."}] * 8
+    for name, lines in zip(("chats", "pairs"), records, strict=True):
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    chats, pairs = (ChatLines(tmp_path / f"{name}.jsonl") for name in ("chats", "pairs"))
+    assert (
+        trained(model, "sft", steps=20, source=chats)[-1]["loss"] < trained(model, "sft", source=pairs)[0]["loss"] + 1
+    )
+    assert trained(model, "reward-helpful", steps=15, source=pairs)[-1]["accuracy"] == 1
+    assert trained(model, "dpo", steps=15, source=pairs)[-1]["accuracy"] == 1
+    for name in ("ppo", "reward-safe"):
+        with pytest.raises(RequestError, match="of your own"):
+            trained(model, name, source=chats)
 
 
 def test_what_the_user_says_is_not_learned(model):
