@@ -14,7 +14,7 @@ from bottega.systems.diffusion.mdt.model import MdtPipeline
 from bottega.weights import WeightsCard, bundled_path, card_path, read_card
 
 ROOM = Path(__file__).parents[1]
-COUNT = 16
+COUNT = 32
 
 
 @cache
