@@ -445,38 +445,38 @@ def last_answer(made: ChatTokens) -> ChatTokens:
 
 def _settings(steps: int, batch_size: int, learning_rate: float) -> FitSettings:
     return FitSettings(
-        steps=steps, batch_size=batch_size, learning_rate=learning_rate, warmup_steps=20, schedule=Cosine(final=0.1),
+        steps=steps, batch_size=batch_size, learning_rate=learning_rate, warmup_steps=min(20, steps // 8), schedule=Cosine(final=0.1),
         weight_decay=0.1, betas=(0.9, 0.95), clip_norm=1.0, optimizer=Optimizer.MUON,
         precision=Precision.BF16,
     )  # fmt: skip
 
 
 STAGES: Final = (
-    Stage(name="sft", recipe=sft_recipe, settings=_settings(500, 8, 3e-3), finetune=True),
-    Stage(name="ghost", recipe=ghost_recipe, settings=_settings(120, 16, 5e-3)),
+    Stage(name="sft", recipe=sft_recipe, settings=_settings(300, 8, 3e-3), finetune=True),
+    Stage(name="ghost", recipe=ghost_recipe, settings=_settings(24, 16, 5e-3)),
     Stage(
         name="reward-helpful",
         recipe=reward_recipe(Role.HELPFUL, (Annotator.HELPFUL,), ALIGNMENT.margins),
-        settings=_settings(400, 32, 5e-3),
+        settings=_settings(160, 16, 5e-3),
     ),
     Stage(
         name="reward-safe",
         recipe=reward_recipe(Role.SAFE, (Annotator.SAFE,), ALIGNMENT.margins),
-        settings=_settings(400, 32, 5e-3),
+        settings=_settings(160, 16, 5e-3),
     ),
     Stage(
         name="reward-joint",
         recipe=reward_recipe(Role.JOINT, BOTH, ALIGNMENT.margins),
-        settings=_settings(800, 32, 5e-3),
+        settings=_settings(320, 16, 5e-3),
     ),
     Stage(
         name="reward-plain",
         recipe=reward_recipe(Role.PLAIN, (Annotator.HELPFUL,), Margins.NONE),
-        settings=_settings(400, 32, 5e-3),
+        settings=_settings(160, 16, 5e-3),
     ),
-    Stage(name="rejection", recipe=rejection_recipe, settings=_settings(80, 16, 3e-3)),
-    Stage(name="ppo", recipe=ppo_recipe, settings=_settings(150, 64, 1e-3)),
-    Stage(name="dpo", recipe=dpo_recipe, settings=_settings(200, 32, 1e-3)),
+    Stage(name="rejection", recipe=rejection_recipe, settings=_settings(16, 16, 3e-3)),
+    Stage(name="ppo", recipe=ppo_recipe, settings=_settings(60, 64, 1e-3)),
+    Stage(name="dpo", recipe=dpo_recipe, settings=_settings(60, 16, 1e-3)),
 )
 """In this order: the policies need the reward models, and all need the answers. The joint model sees as many
 comparisons of each kind as the two that it is measured against."""
