@@ -208,7 +208,7 @@ STAGES = (
     Stage(
         name="lengthen",
         recipe=llama_recipe,
-        settings=replace(_SHORT, steps=300, batch_size=4, learning_rate=4e-4, warmup_steps=20),
+        settings=replace(_SHORT, steps=1800, batch_size=4, learning_rate=3e-3, warmup_steps=50),
         finetune=True,
     ),
 )
