@@ -209,22 +209,12 @@ def speculate(
         texts = [[*text, *proposal.tokens] for text, proposal in zip(held, proposals, strict=True)]
         logits = read_on(model, memory, texts, [len(text) - 1 for text in held])
         for place, row in enumerate(rows):
-            proposal, start = proposals[place], len(held[place])
-            chances = _chances(logits[place], texts[place], start, task.sampling)
-            accepted, token = judge(proposal, chances, chosen[place])
-            counted.add(accepted, len(proposal.tokens))
-            if accepted < len(proposal.tokens):
-                watch(row, start + accepted, logits[place, accepted])
-            before = len(made[row].tokens)
-            new = (*proposal.tokens[:accepted], token)
-            made[row].done = task.append(row, made[row].tokens, new, rooms[row])
-            written = tuple(made[row].tokens[before:])
-            made[row].rounds.append(
-                Round(
-                    drafted=proposal.tokens, accepted=min(accepted, len(written)), written=written,
-                    source=proposal.source,
-                )
-            )  # fmt: skip
+            chances = _chances(logits[place], texts[place], len(held[place]), task.sampling)
+            verdict = judge(proposals[place], chances, chosen[place])
+            counted.add(verdict[0], len(proposals[place].tokens))
+            if verdict[0] < len(proposals[place].tokens):
+                watch(row, len(held[place]) + verdict[0], logits[place, verdict[0]])
+            written = _write(task, row, made[row], proposals[place], verdict, rooms[row])
             held[place] = [*held[place], *written]
         memory.crop([len(text) - 1 for text in held])
         yield made
@@ -235,6 +225,19 @@ def speculate(
             memory.select(going)
             draft.select(going)
             rows, held = [rows[place] for place in going], [held[place] for place in going]
+
+
+def _write(
+    task: Task, row: int, text: Speculation, proposal: Proposal, verdict: tuple[int, int], room: int
+) -> tuple[int, ...]:
+    """Appends what a round gave to a row's text, up to its end, and notes the round; returns what was appended."""
+    accepted, token = verdict
+    before = len(text.tokens)
+    text.done = task.append(row, text.tokens, (*proposal.tokens[:accepted], token), room)
+    written = tuple(text.tokens[before:])
+    kept = min(accepted, len(written))
+    text.rounds.append(Round(drafted=proposal.tokens, accepted=kept, written=written, source=proposal.source))
+    return written
 
 
 def _chances(logits: Tensor, text: Sequence[int], start: int, sampling: Sampling) -> Tensor:

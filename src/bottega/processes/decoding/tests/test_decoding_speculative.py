@@ -101,7 +101,7 @@ SAMPLINGS = {
     "all": Sampling(temperature=1.2, top_k=4, top_p=0.9, min_p=0.05, repetition_penalty=1.2),
 }
 SMALL = random_llama(8, vocabulary=5)
-ROWS, PROMPT = 1600, [1, 3]
+ROWS, PROMPT = 1000, [1, 3]
 
 
 def exact(sampling: Sampling, depth: int = 3) -> torch.Tensor:

