@@ -15,7 +15,6 @@ Body = TypeVar("Body", bound=BaseModel)
 
 NO_TOOLS: Final = "this server calls no tools or functions; leave it out and describe the tools in a message instead"
 TEXT_ONLY: Final = "this server takes and writes text only; leave it out"
-NO_PENALTY: Final = "this server has no such penalty; use repetition_penalty (above 1 repeats less) instead"
 NOTHING: Final = (None, [], {}, "")
 REFUSED: Final[Mapping[str, tuple[tuple[object, ...], str]]] = MappingProxyType(
     {
@@ -28,8 +27,6 @@ REFUSED: Final[Mapping[str, tuple[tuple[object, ...], str]]] = MappingProxyType(
         "modalities": ((None, ["text"]), TEXT_ONLY),
         "response_format": ((None, {"type": "text"}), "this server promises no format; leave it out and ask in words"),
         "logit_bias": (NOTHING, "this server biases no tokens; leave it out"),
-        "presence_penalty": ((None, 0), NO_PENALTY),
-        "frequency_penalty": ((None, 0), NO_PENALTY),
         "best_of": ((None, 1), "this server chooses among no candidates; ask for n texts and choose yourself"),
         "suffix": (NOTHING, "this server writes behind a prompt only; leave it out"),
         "reasoning_effort": ((None, "none"), "this server's models do not reason apart; leave it out"),
@@ -61,6 +58,8 @@ class WriteBody(BaseModel):
     top_k: Annotated[int, Field(ge=0)] = 0
     min_p: Annotated[float, Field(ge=0, lt=1)] = 0.0
     repetition_penalty: Annotated[float, Field(gt=0, le=10)] = 1.0
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     ignore_eos: bool = False
     n: Annotated[int, Field(ge=1, le=128)] | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = None

@@ -107,7 +107,8 @@ def _order(
     try:
         return TextOrder(
             prompt=tuple(prompt), most=most, sampling=body.sampling, seed=body.seed or 0, stops=(*body.stops, *stops),
-            rivals=rivals, ends=not body.ignore_eos, opening=opening,
+            rivals=rivals, ends=not body.ignore_eos, opening=opening, presence=body.presence_penalty or 0.0,
+            frequency=body.frequency_penalty or 0.0,
         )  # fmt: skip
     except RequestError as error:
         raise ApiError(400, str(error), param="prompt") from error

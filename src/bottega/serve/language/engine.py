@@ -11,7 +11,7 @@ import math
 import os
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -85,7 +85,7 @@ class _Row:
         """Draws the next token of logits `(1, vocabulary)` and tells it; the ending when it was the last."""
         order = self.order
         held = [[*order.prompt, *self.written]] if order.sampling.repetition_penalty != 1 else None
-        token = int(next_tokens(logits, order.sampling, [self.generator], held))
+        token = int(next_tokens(self._penalised(logits), order.sampling, [self.generator], held))
         score = None if order.rivals is None else _score(logits[0], token, self.text.letters, order.rivals)
         self.written.append(token)
         if order.ends and token == end:
@@ -97,6 +97,15 @@ class _Row:
         ending = Ending.STOP if self.text.stopped else Ending.LENGTH
         self._tell(Wrote(text="") if self.text.stopped else self.text.close())
         return Ended(ending=ending, new_tokens=len(self.written))
+
+    def _penalised(self, logits: Tensor) -> Tensor:
+        """OpenAI's penalties, for what was written. Source: their API reference, frequency and presence penalties."""
+        if not self.written or (self.order.presence == 0 and self.order.frequency == 0):
+            return logits
+        counts = Counter(self.written)
+        tokens = torch.tensor(list(counts), device=logits.device)
+        times = torch.tensor(list(counts.values()), dtype=torch.float32, device=logits.device)
+        return logits.float().index_add(1, tokens, -(self.order.presence + self.order.frequency * times)[None])
 
     def _tell(self, wrote: Wrote) -> None:
         if wrote.text or wrote.scores:

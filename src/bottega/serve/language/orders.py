@@ -18,6 +18,8 @@ class TextOrder:
         prompt: The ids to continue, at least one.
         most: Most new tokens, at least 1.
         sampling: How tokens are drawn.
+        presence: Taken off the logits of tokens that were written already.
+        frequency: Taken off the logits of tokens for each time that they were written already.
         seed: The same seed makes the same text, whatever else is being written.
         stops: Texts that end the writing; they are not shown.
         rivals: How many of the likeliest tokens are told beside each token with their log-probabilities; None tells
@@ -29,6 +31,8 @@ class TextOrder:
     prompt: tuple[int, ...]
     most: int
     sampling: Sampling = GREEDY
+    presence: float = 0.0
+    frequency: float = 0.0
     seed: int = 0
     stops: tuple[str, ...] = ()
     rivals: int | None = None

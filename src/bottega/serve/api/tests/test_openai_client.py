@@ -248,7 +248,7 @@ IMAGE = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="
         ("", {"prompt": [[9999]]}, 400, "prompt", "from 0 to"),
         ("", {"prompt": [[]]}, 400, "prompt", "no tokens"),
         ("", {"best_of": 4}, 400, "best_of", "n texts"),
-        ("", {"frequency_penalty": 0.5}, 400, "frequency_penalty", "repetition_penalty"),
+        ("", {"frequency_penalty": 5}, 400, "frequency_penalty", "less than or equal to 2"),
         ("", {"logit_bias": {"50256": -100}}, 400, "logit_bias", "no tokens"),
         ("", {"echo": True, "logprobs": 1}, 400, "echo", "leave one out"),
         ("", {"suffix": "end"}, 400, "suffix", "behind a prompt"),

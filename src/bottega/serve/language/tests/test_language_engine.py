@@ -264,6 +264,22 @@ def test_scores_are_of_the_likeliest_tokens(language: Language) -> None:
         assert score.rivals[0] == (score.token, pytest.approx(score.log_chance))
 
 
+def test_penalties_are_taken_off_the_logits_of_what_was_written(language: Language) -> None:
+    plain = TextOrder(prompt=(4, 9), most=25, ends=False, rivals=0)
+    with running(language) as engine:
+        for presence, frequency in ((0.7, 0.4), (0.0, 0.9), (50.0, 0.0)):
+            order = dataclasses.replace(plain, presence=presence, frequency=frequency)
+            written: list[int] = []
+            for score in submit(engine, [order]).scores():
+                logits = language.model(torch.tensor([[*order.prompt, *written]]))[0, -1]
+                for token in set(written):
+                    logits[token] -= presence + frequency * written.count(token)
+                assert score.token == int(logits.argmax())
+                written.append(score.token)
+            assert presence < 50 or len(set(written)) == 25, "a token came twice"
+        assert len({score.token for score in submit(engine, [plain]).scores()}) < 25
+
+
 def test_a_step_that_fails_is_told_and_the_next_orders_are_served(
     language: Language, caplog: pytest.LogCaptureFixture
 ) -> None:
