@@ -217,7 +217,7 @@ STAGES = (
         name="tune",
         recipe=cllm_recipe,
         settings=FitSettings(
-            steps=300, batch_size=8, learning_rate=2e-3, warmup_steps=20, schedule=Cosine(final=0.05),
+            steps=300, batch_size=16, learning_rate=2e-3, warmup_steps=20, schedule=Cosine(final=0.05),
             weight_decay=0.01, betas=(0.9, 0.95), clip_norm=1.0, optimizer=Optimizer.MUON, precision=Precision.BF16,
         ),
         finetune=True,

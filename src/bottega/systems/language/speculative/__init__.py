@@ -22,6 +22,8 @@ CARD = Card(
     deviations=(
         "The draft's cost, from which the best length follows, is its parameters over the model's: a ratio that no "
         "clock disturbs. On a processor with little memory to move, a pass over several tokens costs more than one.",
+        "Before it serves, the bundled draft learns the target's distributions along the right answers of the world, "
+        "not along the target's own (`Texts`): these cost no writing.",
         "Teacher logits are those of the judging pass; the authors' code computes them again when it updates.",
     ),
 )

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import Final
 
 from bottega.networks import LlamaConfig
 from bottega.room import Preset
+
+
+class Texts(Enum):
+    """Along which texts a draft learns what its target thinks."""
+
+    TARGET = "target"
+    """The target's own likeliest answers."""
+    SOURCE = "source"
+    """The answers of the source, where it has any: these cost no writing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -17,12 +27,14 @@ class SpeculativeConfig:
         target: A system of the catalogue that holds a language model, and its size: `ID` or `ID:PRESET`.
         draft: The small model; of the target's vocabulary.
         longest: Longest draft that is tried when the length is chosen by itself.
+        texts: What it learns along before it serves.
         longest_answer: Tokens of an answer that a draft learns from, or is measured on, at most.
     """
 
     target: str = "llama"
     draft: LlamaConfig
     longest: int = 16
+    texts: Texts = Texts.TARGET
     longest_answer: int = 96
 
     def __post_init__(self) -> None:
@@ -33,7 +45,8 @@ class SpeculativeConfig:
 TINY: Final = SpeculativeConfig(
     draft=LlamaConfig(
         vocabulary=2048, context=512, width=64, depth=2, num_heads=2, num_kv_heads=1, hidden=176, tied=True
-    )
+    ),
+    texts=Texts.SOURCE,
 )
 PUBLISHED: Final = SpeculativeConfig(
     target="llama:7b", draft=LlamaConfig(width=768, depth=12, num_heads=12, num_kv_heads=12, hidden=3072, eps=1e-6)

@@ -1,4 +1,4 @@
-"""How a draft learns before it serves: from its target's distributions along the target's own answers.
+"""How a draft learns before it serves: from its target's distributions along answers, its own or the source's.
 
 Source: arXiv:2310.07177, section 4.1 (distillation with a choice of divergence and of who writes the texts).
 """
@@ -23,6 +23,7 @@ from bottega.processes.decoding import (
     write,
 )
 from bottega.room import Stage
+from bottega.systems.language.speculative.config import Texts
 from bottega.systems.language.speculative.model import Speculative
 from bottega.training import Cosine, FitSettings, Optimizer, Precision, TrainState, decay_groups, descend
 from bottega.worlds.queries import Passage
@@ -48,6 +49,19 @@ class Questions(Protocol):
     def sample(self, index: int) -> Text:
         """The question at an index."""
         ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Half:
+    """A prompt and what comes behind it.
+
+    Args:
+        prompt: Ids.
+        rest: Ids; empty where the target is to write them.
+    """
+
+    prompt: list[int]
+    rest: list[int]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,23 +97,29 @@ class DistillRecipe:
     def __len__(self) -> int:
         return len(self.source)
 
-    def batch(self, indices: Sequence[int], generator: torch.Generator) -> list[list[int]]:
-        """Prompts: questions, or the beginnings of texts that ask nothing."""
-        return [self._prompt(self.source.sample(index)) for index in indices]
+    def batch(self, indices: Sequence[int], generator: torch.Generator) -> list[Half]:
+        """Prompts, and what comes behind them where it is not the target who writes that."""
+        return [self._half(self.source.sample(index)) for index in indices]
 
-    def _prompt(self, asks: Text) -> list[int]:
+    def _half(self, asks: Text) -> Half:
+        tokens, most = self.language.tokens, self.room.config.longest_answer
         if isinstance(asks, Passage) and asks.question is not None:
-            return question(self.language, asks.question)[-LONGEST_PROMPT:]
-        return self.language.tokens.ids(asks.text, start=True)[: LONGEST_PROMPT // 4]
+            prompt = question(self.language, asks.question)
+            rest = tokens.ids(asks.answer or "", end=True)
+        else:  # a text that asks nothing is its own beginning, and its own answer
+            ids = tokens.ids(asks.text, start=True, end=True)
+            prompt, rest = ids[: most // 4], ids[most // 4 :]
+        known = self.room.config.texts is Texts.SOURCE and rest
+        return Half(prompt=prompt[-LONGEST_PROMPT:], rest=rest[:most] if known else [])
 
     def parameter_groups(self, settings: FitSettings) -> list[dict[str, Any]]:
         """Matrices with decay, norms without."""
         return decay_groups(self.model, settings)
 
-    def step(self, state: TrainState, batch: list[list[int]]) -> Mapping[str, float | Tensor]:
-        """One update: the target answers, and the draft learns what it thought of every token of its answer."""
+    def step(self, state: TrainState, batch: list[Half]) -> Mapping[str, float | Tensor]:
+        """One update: the draft learns what the target thinks of every token of an answer."""
         texts = answers(self.language.model, batch, self.language.tokens.end, self.room.config.longest_answer)
-        places = [range(len(prompt), len(text)) for prompt, text in zip(batch, texts, strict=True)]
+        places = [range(len(half.prompt), len(text)) for half, text in zip(batch, texts, strict=True)]
         tokens, at, counts = (values.to(state.device) for values in padded_places(texts, places))
         with torch.no_grad():
             teacher = self.language.model(tokens, at=at)
@@ -110,10 +130,11 @@ class DistillRecipe:
         return descend(state, Lesson(tokens=tokens, at=at, counts=counts, teacher=teacher), loss)
 
 
-def answers(model: LanguageModel, prompts: Sequence[Sequence[int]], end: int, most: int) -> list[list[int]]:
-    """Every prompt with the model's likeliest answer behind it."""
-    made = finished(write(model, prompts, most=most, end=end))
-    return [[*prompt, *row.tokens] for prompt, row in zip(prompts, made, strict=True)]
+def answers(model: LanguageModel, batch: Sequence[Half], end: int, most: int) -> list[list[int]]:
+    """Every prompt with what comes behind it; where nothing does, with the model's likeliest answer."""
+    missing = [half.prompt for half in batch if not half.rest]
+    made = iter(finished(write(model, missing, most=most, end=end)) if missing else [])
+    return [[*half.prompt, *(half.rest or next(made).tokens)] for half in batch]
 
 
 def distill_recipe(model: nn.Module, source: Questions) -> DistillRecipe:
@@ -128,7 +149,7 @@ STAGES = (
         name="distill",
         recipe=distill_recipe,
         settings=FitSettings(
-            steps=1500, batch_size=32, learning_rate=4e-3, warmup_steps=50, schedule=Cosine(final=0.05),
+            steps=600, batch_size=32, learning_rate=6e-3, warmup_steps=30, schedule=Cosine(final=0.05),
             weight_decay=0.01, betas=(0.9, 0.95), clip_norm=1.0, optimizer=Optimizer.MUON, precision=Precision.FP32,
         ),
         finetune=True,

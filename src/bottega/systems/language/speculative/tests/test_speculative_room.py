@@ -15,7 +15,7 @@ from bottega.processes.decoding import Acceptance, Corrections, Language, ModelD
 from bottega.results import PicturesResult, WordsResult
 from bottega.room import Checkpoint, silent
 from bottega.systems.language.speculative.checkpoints import FORMATS
-from bottega.systems.language.speculative.config import PRESETS, TINY
+from bottega.systems.language.speculative.config import PRESETS, TINY, Texts
 from bottega.systems.language.speculative.evaluation import MixedUp, OtherPrompts, evaluate
 from bottega.systems.language.speculative.inference import (
     DraftKind,
@@ -181,8 +181,18 @@ def test_a_draft_learns_from_its_targets_answers():
     assert losses[-1] < 0.8 * losses[0]
     assert all(parameter.grad is not None for parameter in made.draft.parameters())
     assert all(parameter.grad is None for parameter in made.network.parameters())
-    texts = answers(language().model, batch, language().tokens.end, 8)
-    assert all(text[: len(prompt)] == prompt for text, prompt in zip(texts, batch, strict=True))
+
+
+def test_texts_are_the_targets_where_the_source_has_none():
+    made, source = room(), QueriesWorld(length=8)
+    known = DistillRecipe(made, source).batch(range(4), torch.Generator())
+    assert all(half.rest for half in known)
+    made.config = replace(made.config, texts=Texts.TARGET)
+    halves = DistillRecipe(made, source).batch(range(4), torch.Generator())
+    assert [half.prompt for half in halves] == [half.prompt for half in known]
+    own = list(write(language().model, [half.prompt for half in halves], most=8, end=language().tokens.end))[-1]
+    texts = answers(language().model, halves, language().tokens.end, 8)
+    assert texts == [[*half.prompt, *row.tokens] for half, row in zip(halves, own, strict=True)]
 
 
 def test_evaluation_has_baselines_and_controls():
