@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 
 import torch
 
-from bottega.layers import Routed, watched
+from bottega.layers import Routed, TokenChoice, undo_preparation, watched
 from bottega.metrics import NGrams
 from bottega.networks import (
     ChosenDepths,
@@ -33,9 +34,9 @@ ORDER, COUNTED = 4, 20
 def evaluate(model: AdaMoe, seed: int, limit: int, report: Report) -> dict[str, Measure]:
     """Perplexity topic by topic beside 4-grams; experts, work and evenness; and causality of four routings.
 
-    The control of perplexities is the same text with its tokens in another order. The baseline of work is that of two
-    experts for every token. Causality is whether logits stay as they are when a later token changes, of this model and
-    of routings with random weights.
+    The control of perplexities gives every expert's gate to the next expert, so that tokens meet wrong ones. The
+    baseline of work is that of two experts for every token. Causality is whether logits stay as they are when a later
+    token changes, of this model and of routings with random weights.
 
     Args:
         model: The decoder with its tokenizer.
@@ -46,21 +47,21 @@ def evaluate(model: AdaMoe, seed: int, limit: int, report: Report) -> dict[str, 
     found: dict[str, Measure] = {}
     routed: list[Routed] = []
     count = max(limit // len(TOPICS), 1)
-    source = AdaMoeRecipe(model, queries("heldout", seed))
+    source, wrong = AdaMoeRecipe(model, queries("heldout", seed)), misrouted(model)
     grams = NGrams(ORDER, source.tokens.vocabulary)
     train = queries(seed=seed + 1)
     grams.learn(source.tokens.ids(train.sample(n).text, start=True, end=True) for n in range(COUNTED * limit))
     for number, topic in enumerate(TOPICS, 1):
         windows = _windows(model, QueriesWorld(split="heldout", topics=(topic,), seed=seed), count)
-        with watched(model) as here:
-            found[f"perplexity, {topic.value}"] = _perplexity(model, windows, grams, seed)
-        layers = here[: len(model.decoder.blocks)]  # those of the text in its own order
+        with watched(model) as layers:
+            found[f"perplexity, {topic.value}"] = _perplexity((model, wrong), windows, grams)
         routed += layers
         if layers:
             found[f"experts a token, {topic.value}"] = Measure(
                 value=float(real_experts(layers)), baseline=2.0, higher_is_better=False, samples=windows.numel()
             )
         report(Progress(step=number, total=len(TOPICS) + 1, stage=topic.value))
+    found["perplexity, all topics"] = _together([found[f"perplexity, {topic.value}"] for topic in TOPICS])
     found |= _work(model.config, routed)
     found |= _causality(model, seed)
     report(Progress(step=len(TOPICS) + 1, total=len(TOPICS) + 1, stage="causality"))
@@ -72,15 +73,41 @@ def _windows(model: AdaMoe, source: QueriesWorld, count: int) -> torch.Tensor:
     return torch.tensor([recipe.window(64 * number) for number in range(count)])
 
 
-def _perplexity(model: AdaMoe, windows: torch.Tensor, grams: NGrams, seed: int) -> Measure:
-    order = torch.randperm(windows.shape[1], generator=torch.Generator().manual_seed(seed))
+def misrouted(model: AdaMoe) -> AdaMoe:
+    """A copy in which every expert has the gate of the one before it."""
+    wrong = copy.deepcopy(model)
+    undo_preparation(wrong)
+    for part in wrong.modules():
+        if isinstance(part, TokenChoice):
+            part.gate.weight.copy_(part.gate.weight.roll(1, 0))
+    return wrong
+
+
+def _perplexity(models: tuple[AdaMoe, AdaMoe], windows: torch.Tensor, grams: NGrams) -> Measure:
+    model, wrong = models
     baseline = [chance for row in windows.tolist() for chance in grams.log_chances(row, 1)]
     return Measure(
         value=math.exp(nats(model, windows)),
         baseline=math.exp(-sum(baseline) / len(baseline)),
-        control=math.exp(nats(model, windows[:, order])),
+        control=math.exp(nats(wrong, windows)) if isinstance(model.config.routing, Experts) else None,
         higher_is_better=False,
         samples=len(baseline),
+    )
+
+
+def _together(parts: Sequence[Measure]) -> Measure:
+    """The perplexity of texts together that are equally many."""
+
+    def mean(values: Sequence[float | None]) -> float | None:
+        known = [math.log(value) for value in values if value is not None]
+        return math.exp(sum(known) / len(known)) if known else None
+
+    return Measure(
+        value=mean([part.value for part in parts]) or 1.0,
+        baseline=mean([part.baseline for part in parts]),
+        control=mean([part.control for part in parts]),
+        higher_is_better=False,
+        samples=sum(part.samples for part in parts),
     )
 
 

@@ -48,7 +48,7 @@ SYSTEM = System(
     infer=infer,
     tiny_request=AdaMoeRequest(inputs=("What is (12 + 7) * 3?\n",), max_new_tokens=8),
     formats=FORMATS,
-    bundled=None,
+    bundled="tiny",
     stages=STAGES,
     open_source=_source,
     evaluate=evaluate,

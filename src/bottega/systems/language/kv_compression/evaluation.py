@@ -9,19 +9,15 @@ import torch
 from torch import Tensor
 
 from bottega.layers import LatentConfig
-from bottega.networks import Llama, merged_counts, withdrawal_divergences, withdrawal_layer
+from bottega.networks import Llama, merged_counts
 from bottega.room import Measure, Progress, Report
 from bottega.systems.language.kv_compression.model import KvCompression, Reader
-from bottega.systems.language.kv_compression.recipe import ReadingBatch, emojis, read_batch
-from bottega.systems.language.kv_compression.sampling import Method, Policy, held_bytes
+from bottega.systems.language.kv_compression.objective import ReadingBatch, emojis, read_batch
+from bottega.systems.language.kv_compression.sampling import CALIBRATION, Method, Policy, held_bytes, withdrawal
 from bottega.worlds.queries import QueriesWorld
 
 BUDGETS: Final = (32, 64, 128)
 MERGED: Final = (2, 4, 6, 8)
-MOST_DIVERGENCE: Final = 0.003
-"""Nats that withdrawal may cost (arXiv:2405.05803, section 3.3)."""
-CALIBRATION: Final = 20
-"""Pictures that the layer of withdrawal is found with (as above)."""
 BATCH: Final = 8
 
 
@@ -161,16 +157,3 @@ def _withdrawing(reader: Reader, batch: ReadingBatch, seed: int) -> dict[str, Me
         value=other, higher_is_better=False, unit="%", samples=samples
     )
     return found  # fmt: skip
-
-
-@torch.inference_mode()
-def withdrawal(reader: Reader, seed: int) -> tuple[int, list[float]]:
-    """The layer at which the picture may leave, found on a few training pictures; and the divergences of all layers."""
-    batch = read_batch(emojis(seed=seed), range(CALIBRATION))
-    pictures, depth = batch.pictures.to(reader.bridge.weight), reader.config.decoder.depth
-    groups = batch.words[:, 0].to(pictures.device)
-    full = reader(pictures, groups).flatten(0, 1)
-    divergences = withdrawal_divergences(
-        full, [reader(pictures, groups, layer=layer).flatten(0, 1) for layer in range(depth)]
-    )
-    return withdrawal_layer(divergences, MOST_DIVERGENCE), divergences

@@ -16,9 +16,8 @@ from bottega.processes.decoding import Sampling
 from bottega.results import PicturesResult, WordsResult
 from bottega.room import Progress, Report
 from bottega.systems.language.kv_compression.config import WORDS
-from bottega.systems.language.kv_compression.evaluation import withdrawal
 from bottega.systems.language.kv_compression.model import KvCompression, Reader
-from bottega.systems.language.kv_compression.sampling import Method, Policy, full_bytes, write_kept
+from bottega.systems.language.kv_compression.sampling import Method, Policy, full_bytes, withdrawal, write_kept
 from bottega.training import draw_generators
 
 MOST_INPUTS = 32

@@ -1,4 +1,4 @@
-"""Writing with a memory of any policy, and what each policy holds."""
+"""Writing with a memory of any policy, what each policy holds, and the layer at which a picture may leave."""
 
 from __future__ import annotations
 
@@ -6,14 +6,21 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Final, Protocol
 
 import torch
 
 from bottega.errors import RequestError
 from bottega.layers import FullMemory, HeavyHitterMemory, Memory, StreamingMemory
-from bottega.networks import Llama, grouped_llama
+from bottega.networks import Llama, grouped_llama, withdrawal_divergences, withdrawal_layer
 from bottega.processes.decoding import Sampling, next_tokens
+from bottega.systems.language.kv_compression.model import Reader
+from bottega.systems.language.kv_compression.objective import emojis, read_batch
+
+MOST_DIVERGENCE: Final = 0.003
+"""Nats that withdrawal may cost (arXiv:2405.05803, section 3.3)."""
+CALIBRATION: Final = 20
+"""Pictures that the layer of withdrawal is found with (as above)."""
 
 
 class Method(Enum):
@@ -171,3 +178,16 @@ def full_bytes(model: Llama, tokens: int) -> int:
     """What a memory of everything takes for one row of so many tokens."""
     config, size = model.config, model.token_embed.weight.element_size()
     return 2 * config.depth * config.num_kv_heads * config.head_dim * tokens * size
+
+
+@torch.inference_mode()
+def withdrawal(reader: Reader, seed: int) -> tuple[int, list[float]]:
+    """The layer at which the picture may leave, found on a few training pictures; and the divergences of all layers."""
+    batch = read_batch(emojis(seed=seed), range(CALIBRATION))
+    pictures, depth = batch.pictures.to(reader.bridge.weight), reader.config.decoder.depth
+    groups = batch.words[:, 0].to(pictures.device)
+    full = reader(pictures, groups).flatten(0, 1)
+    divergences = withdrawal_divergences(
+        full, [reader(pictures, groups, layer=layer).flatten(0, 1) for layer in range(depth)]
+    )
+    return withdrawal_layer(divergences, MOST_DIVERGENCE), divergences

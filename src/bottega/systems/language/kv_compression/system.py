@@ -14,7 +14,8 @@ from bottega.systems.language.kv_compression.config import PRESETS
 from bottega.systems.language.kv_compression.evaluation import evaluate
 from bottega.systems.language.kv_compression.inference import KvCompressionRequest, files, infer
 from bottega.systems.language.kv_compression.model import KvCompression
-from bottega.systems.language.kv_compression.recipe import STAGES, emojis
+from bottega.systems.language.kv_compression.objective import emojis
+from bottega.systems.language.kv_compression.recipe import STAGES
 from bottega.systems.language.kv_compression.sampling import Method
 from bottega.worlds import EmojiWorld
 

@@ -139,7 +139,7 @@ def test_figures_have_baselines_and_controls() -> None:
     steps = []
     found = evaluate(room(), 0, 5, steps.append)
     perplexities = [value for name, value in found.items() if name.startswith("perplexity")]
-    assert len(perplexities) == 5
+    assert len(perplexities) == 6
     assert all(each.baseline is not None and each.control is not None for each in perplexities)
     assert 0 < found["experts a token"].value < 3
     assert found["the past stays, this model"].value == 1

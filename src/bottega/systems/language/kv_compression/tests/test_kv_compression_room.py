@@ -21,13 +21,12 @@ from bottega.systems.language.kv_compression.evaluation import (
     perplexity,
     text_windows,
     tower_work,
-    withdrawal,
 )
 from bottega.systems.language.kv_compression.inference import KvCompressionRequest, files, infer, mosaic
 from bottega.systems.language.kv_compression.model import KvCompression, Reader
-from bottega.systems.language.kv_compression.objective import reading_loss
-from bottega.systems.language.kv_compression.recipe import STAGES, ReaderRecipe, emojis, read_batch, words_of
-from bottega.systems.language.kv_compression.sampling import Method, Policy, Written, full_bytes, write_kept
+from bottega.systems.language.kv_compression.objective import emojis, read_batch, reading_loss, words_of
+from bottega.systems.language.kv_compression.recipe import STAGES, ReaderRecipe
+from bottega.systems.language.kv_compression.sampling import Method, Policy, Written, full_bytes, withdrawal, write_kept
 from bottega.tokenizers import LanguageTokenizer
 from bottega.training import fit
 from bottega.worlds.queries import QueriesWorld
