@@ -4,6 +4,7 @@ from bottega.tokenizers.bpe import BpeTokenizer
 from bottega.tokenizers.chat import ChatTokens, chat_text, chat_texts, chat_tokens, with_system
 from bottega.tokenizers.folders import read_tokenizer_folder, write_tokenizer_folder
 from bottega.tokenizers.language import (
+    SPARE,
     LanguageTokenizer,
     SentencePieceTokenizer,
     TextStream,
@@ -15,6 +16,7 @@ from bottega.tokenizers.language_folders import read_language_folder, write_lang
 from bottega.tokenizers.until import TextUntil
 
 __all__ = [
+    "SPARE",
     "BpeTokenizer",
     "ChatTokens",
     "LanguageTokenizer",

@@ -72,7 +72,7 @@ class ChatModel(nn.Module):
             WeightsError: The model has none.
         """
         if role.value not in self.adapters:
-            raise WeightsError("these weights have no adapters; alignment needs a preset with some, such as tiny")
+            raise WeightsError("these weights have no adapters; take a preset that has some, such as tiny or 7b-lora")
         found = self.adapters[role.value]
         if not isinstance(found, Lora):
             raise TypeError(f"the adapter {role.value} is a {type(found).__name__}")

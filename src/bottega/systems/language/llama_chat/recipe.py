@@ -12,7 +12,15 @@ from torch import Tensor, nn
 from bottega.data import Chat, Preferred
 from bottega.errors import RequestError
 from bottega.processes.decoding import GREEDY
-from bottega.processes.preference import Margins, advantages, best_of, kl_estimate, penalised_rewards, whiten
+from bottega.processes.preference import (
+    Margins,
+    advantages,
+    best_of,
+    kl_estimate,
+    penalised_rewards,
+    sequence_returns,
+    whiten,
+)
 from bottega.room import Stage
 from bottega.systems.language.llama_chat.config import Role
 from bottega.systems.language.llama_chat.model import VALUE, ChatModel, Policy
@@ -27,7 +35,7 @@ from bottega.systems.language.llama_chat.objective import (
     supervised_loss,
 )
 from bottega.systems.language.llama_chat.sampling import AS_IS, answers_of, drawn, rewards
-from bottega.tokenizers import ChatTokens, LanguageTokenizer, chat_texts
+from bottega.tokenizers import SPARE, ChatTokens, LanguageTokenizer, chat_texts
 from bottega.training import (
     Cosine,
     FitSettings,
@@ -96,7 +104,8 @@ class Alignment:
         samples: Answers of which rejection sampling keeps the best.
         leash: PPO's cost of a nat away from the reference.
         clip: PPO's.
-        value_weight: Of PPO's values in its loss.
+        critic: Whether PPO learns what to expect before each token; without, all tokens of an answer gain its reward.
+        value_weight: Of what it expects, in its loss.
         parts: Updates that PPO makes of a batch of answers.
         dpo_beta: DPO's.
     """
@@ -106,6 +115,7 @@ class Alignment:
     samples: int = 8
     leash: float = 0.05
     clip: float = 0.2
+    critic: bool = True
     value_weight: float = 0.1
     parts: int = 4
     dpo_beta: float = 0.1
@@ -157,7 +167,12 @@ class ChatRecipe:
         self.trained.requires_grad_(True)
         if model.tokenizer is None:
             texts = (text for index in range(min(TEXTS_FOR_TOKENIZER, 8 * len(source))) for text in said(source, index))
-            model.use(LanguageTokenizer.trained(texts, model.config.decoder.vocabulary))
+            made = LanguageTokenizer.trained(texts, model.config.decoder.vocabulary)
+            if model.config.decoder.vocabulary > made.vocabulary + SPARE:
+                raise RequestError(
+                    "this size needs the tokenizer of its weights; start from them (--start, --start-format)"
+                )
+            model.use(made)
 
     def __len__(self) -> int:
         return len(self.source)
@@ -416,7 +431,9 @@ def rolled_out(
     old, values = read_rows(model, Policy.PPO.roles, rows)
     reference, _ = read_rows(model, REFERENCE, rows)
     given = penalised_rewards(whiten(scores), old, reference, mask, alignment.leash)
-    gained, returns = advantages(given, values, mask)
+    gained = returns = sequence_returns(given, mask)
+    if alignment.critic:
+        gained, returns = advantages(given, values, mask)
     figures = {"reward": scores.mean(), "divergence": kl_estimate(old, reference, mask).mean()}
     return Rollouts(rows=rows, old=old, advantages=gained, returns=returns), figures
 
@@ -445,10 +462,16 @@ def last_answer(made: ChatTokens) -> ChatTokens:
 
 def _settings(steps: int, batch_size: int, learning_rate: float) -> FitSettings:
     return FitSettings(
-        steps=steps, batch_size=batch_size, learning_rate=learning_rate, warmup_steps=min(20, steps // 8), schedule=Cosine(final=0.1),
-        weight_decay=0.1, betas=(0.9, 0.95), clip_norm=1.0, optimizer=Optimizer.MUON,
+        steps=steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        warmup_steps=min(20, steps // 8),
+        schedule=Cosine(final=0.1),
+        weight_decay=0.1,
+        betas=(0.9, 0.95),
+        optimizer=Optimizer.MUON,
         precision=Precision.BF16,
-    )  # fmt: skip
+    )
 
 
 STAGES: Final = (

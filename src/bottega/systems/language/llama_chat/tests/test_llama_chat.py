@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import math
 
 import peft
 import pytest
@@ -29,6 +30,7 @@ from bottega.systems.language.llama_chat.recipe import (
     dice_of,
     last_answer,
     ppo_recipe,
+    rolled_out,
     talk_at,
 )
 from bottega.tokenizers import LanguageTokenizer
@@ -170,6 +172,18 @@ def test_ppo_leaves_the_reference_and_a_short_leash_holds_it(tokenizer):
         recipe.finish()
     assert far[0.0] > 1e-3
     assert far[1000.0] < far[0.0] / 20
+
+
+def test_without_a_critic_an_answer_is_one_action(model):
+    rows = Rows.of([model.chat(["a"], ["one two"]), model.chat(["b"], ["three"])], pad=2, most=99)
+    dangerous = torch.tensor([False, False])
+    made, _ = rolled_out(model, rows, dangerous, dataclasses.replace(ALIGNMENT, critic=False, leash=0.0))
+    mask = rows.learned[:, 1:]
+    for row in range(2):
+        assert made.advantages[row][mask[row]].unique().numel() == 1
+    assert math.isclose(float(made.advantages.amax() + made.advantages.amin()), 0, abs_tol=1e-3)
+    with_critic, _ = rolled_out(model, rows, dangerous, ALIGNMENT)
+    assert not torch.allclose(with_critic.advantages, made.advantages)
 
 
 def test_ghost_attention_learns_the_last_answer_only(model):
