@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
@@ -75,6 +75,31 @@ class CllmConfig:
                 f"ar_weight {self.ar_weight}, smoothing {self.smoothing} and longest_answer {self.longest_answer} must "
                 "be at least 0, in [0, 1) and at least 1"
             )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CllmOptions:
+    """How to tune, beyond the settings of every training."""
+
+    consistency: Consistency | None = None
+    """What states must agree with; what the preset says when it is left out."""
+    collected: Collected | None = None
+    """Whose trajectories are learned from; likewise."""
+    solutions: Solutions | None = None
+    """Whose answers they lead to; likewise."""
+    ar_weight: float | None = None
+    """How much the autoregressive loss counts, 0 or more; at 0 the text collapses. Likewise."""
+
+
+def configure(config: CllmConfig, options: CllmOptions) -> CllmConfig:
+    """A preset's configuration with the user's choices."""
+    return replace(
+        config,
+        consistency=config.consistency if options.consistency is None else options.consistency,
+        collected=config.collected if options.collected is None else options.collected,
+        solutions=config.solutions if options.solutions is None else options.solutions,
+        ar_weight=config.ar_weight if options.ar_weight is None else options.ar_weight,
+    )
 
 
 TINY: Final = CllmConfig(

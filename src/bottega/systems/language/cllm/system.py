@@ -11,7 +11,7 @@ from bottega.data import TextFolder
 from bottega.processes.decoding import Language
 from bottega.room import Offer, System
 from bottega.systems.language.cllm.checkpoints import FORMATS
-from bottega.systems.language.cllm.config import PRESETS
+from bottega.systems.language.cllm.config import PRESETS, CllmOptions, configure
 from bottega.systems.language.cllm.evaluation import TOPICS, evaluate
 from bottega.systems.language.cllm.inference import CllmRequest, infer
 from bottega.systems.language.cllm.model import Cllm
@@ -50,4 +50,6 @@ SYSTEM = System(
     language=_language,
     parts={"target": Offer.LANGUAGE},
     connect=_connect,
+    options=CllmOptions,
+    configure=configure,
 )

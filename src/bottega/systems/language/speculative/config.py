@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
 from bottega.networks import LlamaConfig
+from bottega.processes.decoding import ForwardKl, JensenShannon, ReverseKl
 from bottega.room import Preset
+
+
+class Divergences(Enum):
+    """How far a draft is from its target."""
+
+    FORWARD = "forward"
+    """KL(target | draft), whose gradient is that of the soft cross-entropy."""
+    REVERSE = "reverse"
+    """KL(draft | target): the draft leaves out what it cannot follow."""
+    JENSEN_SHANNON = "jensen-shannon"
+    """Of both to their mean, nine parts target and one part draft."""
+
+
+DIVERGENCES: Final = {
+    Divergences.FORWARD: ForwardKl(),
+    Divergences.REVERSE: ReverseKl(),
+    Divergences.JENSEN_SHANNON: JensenShannon(),
+}
 
 
 class Texts(Enum):
@@ -28,6 +47,7 @@ class SpeculativeConfig:
         draft: The small model; of the target's vocabulary.
         longest: Longest draft that is tried when the length is chosen by itself.
         texts: What it learns along before it serves.
+        divergence: From what its target thinks to what it thinks.
         longest_answer: Tokens of an answer that a draft learns from, or is measured on, at most.
     """
 
@@ -35,11 +55,28 @@ class SpeculativeConfig:
     draft: LlamaConfig
     longest: int = 16
     texts: Texts = Texts.TARGET
+    divergence: Divergences = Divergences.FORWARD
     longest_answer: int = 96
 
     def __post_init__(self) -> None:
         if min(self.longest, self.longest_answer) < 1:
             raise ValueError(f"longest {self.longest} and longest_answer {self.longest_answer} must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SpeculativeOptions:
+    """How a draft learns before it serves, beyond the settings of every training."""
+
+    texts: Texts | None = None
+    """Along which texts; what the preset says when it is left out."""
+    divergence: Divergences | None = None
+    """How far it is from its target; likewise."""
+
+
+def configure(config: SpeculativeConfig, options: SpeculativeOptions) -> SpeculativeConfig:
+    """A preset's configuration with the user's choices."""
+    texts, divergence = options.texts or config.texts, options.divergence or config.divergence
+    return replace(config, texts=texts, divergence=divergence)
 
 
 TINY: Final = SpeculativeConfig(

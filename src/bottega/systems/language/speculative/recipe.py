@@ -13,8 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from bottega.processes.decoding import (
-    Divergence,
-    ForwardKl,
     LanguageModel,
     distillation_loss,
     finished,
@@ -23,13 +21,12 @@ from bottega.processes.decoding import (
     write,
 )
 from bottega.room import Stage
-from bottega.systems.language.speculative.config import Texts
+from bottega.systems.language.speculative.config import DIVERGENCES, Texts
 from bottega.systems.language.speculative.model import Speculative
 from bottega.training import Cosine, FitSettings, Optimizer, Precision, TrainState, decay_groups, descend
 from bottega.worlds.queries import Passage
 
 LONGEST_PROMPT = 160
-FORWARD = ForwardKl()
 
 
 class Text(Protocol):
@@ -87,12 +84,11 @@ class DistillRecipe:
     Args:
         room: Its draft is trained, its target teaches.
         source: The questions.
-        divergence: From the target's distributions to the draft's.
     """
 
-    def __init__(self, room: Speculative, source: Questions, divergence: Divergence = FORWARD) -> None:
-        self.room, self.model, self.source, self.divergence = room, room.draft, source, divergence
-        self.language = room.target
+    def __init__(self, room: Speculative, source: Questions) -> None:
+        self.room, self.model, self.source = room, room.draft, source
+        self.language, self.divergence = room.target, DIVERGENCES[room.config.divergence]
 
     def __len__(self) -> int:
         return len(self.source)

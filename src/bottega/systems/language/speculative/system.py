@@ -11,7 +11,7 @@ from bottega.data import TextFolder
 from bottega.processes.decoding import Language
 from bottega.room import Offer, System
 from bottega.systems.language.speculative.checkpoints import FORMATS
-from bottega.systems.language.speculative.config import PRESETS
+from bottega.systems.language.speculative.config import PRESETS, SpeculativeOptions, configure
 from bottega.systems.language.speculative.evaluation import evaluate
 from bottega.systems.language.speculative.inference import SpeculativeRequest, infer
 from bottega.systems.language.speculative.model import Speculative
@@ -43,4 +43,6 @@ SYSTEM = System(
     evaluate=evaluate,
     parts={"target": Offer.LANGUAGE},
     connect=_connect,
+    options=SpeculativeOptions,
+    configure=configure,
 )

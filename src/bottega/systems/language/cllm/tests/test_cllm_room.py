@@ -14,7 +14,16 @@ from bottega.networks import Llama, LlamaConfig
 from bottega.processes.decoding import Language, Task, Window, finished, jacobi, question, write
 from bottega.room import Checkpoint, silent
 from bottega.systems.language.cllm.checkpoints import FORMATS
-from bottega.systems.language.cllm.config import PRESETS, TINY, CllmConfig, Collected, Consistency, Solutions
+from bottega.systems.language.cllm.config import (
+    PRESETS,
+    TINY,
+    CllmConfig,
+    CllmOptions,
+    Collected,
+    Consistency,
+    Solutions,
+    configure,
+)
 from bottega.systems.language.cllm.evaluation import evaluate, shuffled
 from bottega.systems.language.cllm.inference import Blocks, CllmRequest, FirstGuess, Writer, infer
 from bottega.systems.language.cllm.model import Cllm
@@ -183,6 +192,12 @@ def test_texts_of_a_folder_have_prompts_too(tmp_path):
     (answer,) = recipe.batch([0], torch.Generator())
     assert answer.prompt
     assert answer.tokens
+
+
+def test_tuning_may_be_told_how():
+    told = configure(TINY, CllmOptions(ar_weight=0.0, consistency=Consistency.LOCAL))
+    assert told == replace(TINY, ar_weight=0.0, consistency=Consistency.LOCAL)
+    assert configure(TINY, CllmOptions()) == TINY
 
 
 def test_published_weights_open_in_transformers(tmp_path):

@@ -15,7 +15,15 @@ from bottega.processes.decoding import Acceptance, Corrections, Language, ModelD
 from bottega.results import PicturesResult, WordsResult
 from bottega.room import Checkpoint, silent
 from bottega.systems.language.speculative.checkpoints import FORMATS
-from bottega.systems.language.speculative.config import PRESETS, TINY, Texts
+from bottega.systems.language.speculative.config import (
+    DIVERGENCES,
+    PRESETS,
+    TINY,
+    Divergences,
+    SpeculativeOptions,
+    Texts,
+    configure,
+)
 from bottega.systems.language.speculative.evaluation import MixedUp, OtherPrompts, evaluate
 from bottega.systems.language.speculative.inference import (
     DraftKind,
@@ -202,6 +210,14 @@ def test_evaluation_has_baselines_and_controls():
     assert found["right answers"].value == 0
     assert 0 <= found["acceptance"].value <= 1
     assert len(found) == 6
+
+
+def test_training_may_be_told_what_to_learn():
+    told = configure(TINY, SpeculativeOptions(divergence=Divergences.REVERSE))
+    assert (told.divergence, told.texts) == (Divergences.REVERSE, TINY.texts)
+    made = room()
+    made.config = replace(made.config, divergence=Divergences.JENSEN_SHANNON)
+    assert DistillRecipe(made, QueriesWorld(length=8)).divergence == DIVERGENCES[Divergences.JENSEN_SHANNON]
 
 
 def test_published_drafts_open_in_transformers(tmp_path):
