@@ -18,8 +18,8 @@ CARD = Card(
     licence="A student is a derivative of its teacher: the teacher's licence holds. The emoji world is Noto Color "
     "Emoji (OFL-1.1).",
     missing=(
-        "A bundled student that beats its baseline at four steps: it learned for four minutes, and DDIM on the teacher "
-        "is still nearer there; only its single step is better. Longer training needs no other code.",
+        "A bundled student that gains much at four steps: it learned for eleven minutes, and comes a little nearer to "
+        "its teacher than DDIM does in as many steps. The gain is larger at two.",
         "The published students of Stable Diffusion and SDXL: their U-Nets are not in the catalogue, so their weights "
         "cannot be loaded. A student always has its teacher's configuration.",
         "TLCM's adversarial loss, its low-rank adapters and its preference model: the reward here is any function of "
