@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
+from bottega.catalog import ROOMS
 from bottega.processes.decoding import write
 from bottega.serve.language.tests.tiny_language import tiny_language
 from bottega.studio.tests.running import RunningStudio, running_studio
@@ -17,6 +18,12 @@ from bottega.studio.tests.words_rooms import WordsCatalog
 @pytest.fixture(scope="module")
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStudio]:
     with running_studio(tmp_path_factory.mktemp("studio"), capacity=8, catalog=WordsCatalog()) as studio:
+        yield studio
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStudio]:
+    with running_studio(tmp_path_factory.mktemp("package"), capacity=8, catalog=ROOMS) as studio:
         yield studio
 
 
@@ -95,3 +102,19 @@ def test_a_question_is_needed(page: Page) -> None:
     page.get_by_label("Question").fill(" ")
     page.get_by_role("button", name="Answer").click()
     expect(page.get_by_role("alert")).to_have_text("Write a question first.")
+
+
+def test_the_systems_that_come_with_the_package(package: RunningStudio, open_page: Callable[[str], Page]) -> None:
+    page = open_page(f"{package.address}/words.html")
+    page.get_by_label("Model").select_option("llama")
+    page.get_by_label("New tokens").fill("16")
+    page.get_by_role("button", name="Work out (41 + 33) - 14.").click()
+    expect(page.locator(".said-facts")).to_contain_text("tokens a second", timeout=90_000)
+    at_hand = [name for name in ("speculative", "cllm") if ROOMS.get(name).at_hand() is not None]
+    views = page.locator("input[name=view]")
+    assert [view.get_attribute("value") for view in views.all()] == ["talk", *at_hand]
+    for name in at_hand:
+        page.locator(f"input[name=view][value={name}]").check()
+        page.get_by_label("Max new tokens").fill("16")
+        page.get_by_role("button", name="Answer").click()
+        expect(page.locator(".trace-figures")).to_contain_text("tokens a pass", timeout=90_000)
