@@ -46,14 +46,21 @@ def evaluate(model: DiffusionClassifier, seed: int, limit: int, report: Report) 
     """
     random, found = np.random.default_rng(seed), {}
     classifier = Classifier(model, EMOJI_CLASSES, SAMPLES, seed)
-    for name, emojis in (("training tiles", split("train")), ("held-out tiles", split("heldout"))):
-        weights = family_weights(emojis)
-        asked = [emojis[i] for i in random.choice(len(emojis), limit, replace=limit > len(emojis), p=weights)]
+    for name, asked in drawn_tiles(seed, limit).items():
         seen = [EMOJI_CLASSES[each] for each in _best(classifier, asked, name, report)]
         found |= _accuracies(asked, seen, name, random)
         found[f"class, {name}: supervised"] = _measure(supervised(asked), _classes(asked), random)
     found |= missing_legs(model, seed, limit, report)
     return found | counts(model, seed, limit, report)
+
+
+def drawn_tiles(seed: int, limit: int) -> dict[str, list[Emoji]]:
+    """So many emoji of the training split and of the held-out one, drawn by their families."""
+    random, found = np.random.default_rng(seed), {}
+    for name, emojis in (("training tiles", split("train")), ("held-out tiles", split("heldout"))):
+        chosen = random.choice(len(emojis), limit, replace=limit > len(emojis), p=family_weights(emojis))
+        found[name] = [emojis[i] for i in chosen]
+    return found
 
 
 def supervised(asked: Sequence[Emoji]) -> list[str]:
