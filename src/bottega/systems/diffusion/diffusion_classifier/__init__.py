@@ -11,8 +11,8 @@ CARD = Card(
     peer="diffusion-classifier/diffusion-classifier",
     licence="The method has no weights of its own; those of the diffusion model that it asks keep their licence.",
     missing=(
-        "A comparison with CLIP inside the evaluation: no part offers a picture and a text tower. `python -m benchmarks "
-        "zero_shot` asks the towers of the bundled UniDiffuser, which are small and weak at names of classes.",
+        "A comparison with CLIP inside the evaluation: no part offers a picture and a text tower. `python -m "
+        "benchmarks zero_shot` asks the towers of the bundled UniDiffuser, which are weak at names of classes.",
         "Stable Diffusion as the model asked: its room is not there yet.",
     ),
     deviations=(
