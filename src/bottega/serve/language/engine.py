@@ -122,7 +122,7 @@ class Engine:
     Args:
         language: The model and its tokenizer.
         slots: Most texts that are written at the same time.
-        queue: Most texts that wait.
+        queue: Most texts that wait while all slots are taken.
         memory_bytes: Most bytes of keys and values of all texts being written. A text reserves what its prompt and
             its most new tokens need before it starts, so that it always comes to its end.
         chunk: Most tokens of prompts that are read between two steps.
@@ -168,19 +168,20 @@ class Engine:
 
         Raises:
             TooLong: One of them is too long for the context or for the memory.
-            RequestError: None at all, or more than may ever wait.
+            RequestError: None at all, or more than slots and queue hold together.
             Closing: The engine is closing.
         """
         for order in orders:
             self._require_fit(order)
-        if not 0 < len(orders) <= self.queue:
-            allowed = f"from 1 to {self.queue}, which is what may wait here"
+        room = self.slots + self.queue
+        if not 0 < len(orders) <= room:
+            allowed = f"from 1 to {room}, which is all that may be here at once"
             raise RequestError.of("the number of texts asked for at once", len(orders), allowed)
         ticket = Ticket()
         with self._changed:
             if self._closes is not None:
                 raise Closing(CLOSING)
-            if len(self._queued) + len(orders) > self.queue:
+            if len(self._rows) + len(self._queued) + len(orders) > room:
                 return Full(retry_after_seconds=self._seconds_until_free())
             self._queued.extend(_Waiting(order, index, ticket, listener) for index, order in enumerate(orders))
             self._changed.notify_all()

@@ -242,7 +242,7 @@ IMAGE = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="
         ("", {"temperature": 3}, 400, "temperature", "less than or equal to 2"),
         ("", {"temperature": "hot"}, 400, "temperature", "number"),
         ("", {"top_p": 0}, 400, "top_p", "greater than 0"),
-        ("", {"n": 100}, 400, None, "from 1 to 8"),
+        ("", {"n": 100}, 400, None, "from 1 to 12"),
         ("", {"stop": [""]}, 400, "stop", "1 to 500"),
         ("", {"prompt": []}, 400, "prompt", "at least one"),
         ("", {"prompt": [[9999]]}, 400, "prompt", "from 0 to"),

@@ -230,8 +230,10 @@ def test_admission_by_memory(language: Language) -> None:
 
 
 def test_more_texts_than_may_ever_wait(language: Language) -> None:
-    with running(language, queue=3) as engine, pytest.raises(RequestError, match="from 1 to 3"):
-        engine.submit([TextOrder(prompt=(4,), most=1)] * 4, Heard(4))
+    with running(language, slots=1, queue=3) as engine:
+        with pytest.raises(RequestError, match="from 1 to 4"):
+            engine.submit([TextOrder(prompt=(4,), most=1)] * 5, Heard(5))
+        submit(engine, [TextOrder(prompt=(4,), most=1)] * 4).wait()
 
 
 def test_a_stop_sequence_ends_the_text_wherever_tokens_end(language: Language) -> None:
