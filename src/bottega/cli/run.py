@@ -64,7 +64,7 @@ def main(arguments: list[str], rooms: Catalog) -> int:
     seconds = time.perf_counter() - start
     files = _keep(result, options.output)
     if options.json:
-        print(json.dumps(_record(ready, result, files, seconds), ensure_ascii=False))
+        print(json.dumps(_record(ready, result, files, seconds), ensure_ascii=False, default=str))
         return 0
     words = [text for text in result.items() if isinstance(text, str)]
     for line in files or ([""] if words == [report.said] else words):  # what was written before our eyes only ends
@@ -111,6 +111,7 @@ def _record(ready: Ready, result: Result, files: list[Path], seconds: float) -> 
         "system": ready.id,
         "files": [str(file) for file in files],
         **({"words": words} if words else {}),
+        **({"settings": settings} if (settings := dict(getattr(result, "settings", {}))) else {}),
         "seed": result.seed,
         "seconds": round(seconds, 3),
         "origin": None if origin is None else json.loads(origin.to_json()),

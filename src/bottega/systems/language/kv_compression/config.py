@@ -54,6 +54,9 @@ PRESETS: Final = {
         parameters=1_270_080,
         source="the reader of emoji; the language model is LLaMA's bundled size",
     ),
+    "text": Preset(
+        config=KvCompressionConfig(), parameters=0, source="none of its own: it compresses LLaMA's bundled size"
+    ),
     "llama2-7b": Preset(
         config=KvCompressionConfig(target="llama:llama2-7b"),
         parameters=0,

@@ -16,7 +16,9 @@ from bottega.systems.language.kv_compression.objective import ReadingBatch, emoj
 from bottega.systems.language.kv_compression.sampling import CALIBRATION, Method, Policy, held_bytes, withdrawal
 from bottega.worlds.queries import QueriesWorld
 
-BUDGETS: Final = (32, 64, 128)
+BUDGETS: Final = (16, 32, 64)
+LENGTH: Final = 256
+"""Tokens of a text, at most those of the context; long texts are twice the context."""
 MERGED: Final = (2, 4, 6, 8)
 BATCH: Final = 8
 
@@ -25,8 +27,9 @@ BATCH: Final = 8
 def evaluate(model: KvCompression, seed: int, limit: int, report: Report) -> dict[str, Measure]:
     """A table of all methods.
 
-    Text: perplexity of the second half of windows of the context. Its baseline is the full memory's, its control that
-    of a model that sees nothing but the last token. Pictures: share of right classes among 99. Its baseline is the
+    Text: perplexity of the second half of texts. Its baseline is the full memory's, its control that of a model that
+    sees nothing but the last token. Long texts are twice as long as the context: a full memory then has positions that
+    the model never learned, and more bytes. Pictures: share of right classes among 99. Its baseline is the
     whole model's, its control that of answers to other pictures.
 
     Args:
@@ -44,8 +47,7 @@ def evaluate(model: KvCompression, seed: int, limit: int, report: Report) -> dic
     found["mla: numbers a layer keeps of a token, DeepSeek-V2"] = Measure(
         value=config.numbers_per_token, baseline=heads, higher_is_better=False
     )
-    total = len(policies(model.network)) + 1
-    report(Progress(step=total, total=total, stage="pictures"))
+    report(Progress(step=3, total=3, stage="pictures"))
     return found
 
 
@@ -58,21 +60,32 @@ def policies(model: Llama) -> dict[str, Policy]:
 
 
 def _texts(model: KvCompression, count: int, seed: int, report: Report) -> dict[str, Measure]:
-    network, length = model.network, min(model.network.context, 512)
-    windows = text_windows(model, count, length, seed)
-    named = policies(network)
-    full, whole = perplexity(network, windows, Policy(method=Method.FULL))
+    network, named = model.network, policies(model.network)
+    windows = text_windows(model, count, min(network.context, LENGTH), seed)
     blind, _ = perplexity(network, windows, Policy(method=Method.WINDOW, budget=1))
-    samples, found = count * (length // 2), dict[str, Measure]()
-    for step, (name, policy) in enumerate(named.items(), 1):
+    found = _rows(network, windows, named, "", blind)
+    report(Progress(step=1, total=3, stage="texts"))
+    longest = {name: policy for name, policy in named.items() if policy.endless and policy.budget >= BUDGETS[-1]}
+    long = text_windows(model, max(count // 4, 1), 2 * network.context, seed)
+    found |= _rows(network, long, longest, " of long texts", None)
+    report(Progress(step=2, total=3, stage="long texts"))
+    return found
+
+
+def _rows(
+    network: Llama, windows: Tensor, named: dict[str, Policy], what: str, blind: float | None
+) -> dict[str, Measure]:
+    """Perplexity and bytes of each policy beside those of everything; `blind` is the perplexity without a memory."""
+    full, whole = perplexity(network, windows, Policy(method=Method.FULL))
+    samples, found = windows.numel() // 2, dict[str, Measure]()
+    for name, policy in named.items():
         value, held = perplexity(network, windows, policy)
-        found[f"{name}: perplexity"] = Measure(
+        found[f"{name}: perplexity{what}"] = Measure(
             value=value, baseline=full, control=blind, higher_is_better=False, samples=samples
         )
-        found[f"{name}: bytes of a text"] = Measure(
+        found[f"{name}: bytes{what}"] = Measure(
             value=held, baseline=whole, unit="B", higher_is_better=False, samples=samples
         )
-        report(Progress(step=step, total=len(named) + 1, stage=name))
     return found
 
 

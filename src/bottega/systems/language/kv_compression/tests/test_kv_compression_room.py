@@ -253,7 +253,7 @@ def test_figures_have_baselines_and_controls() -> None:
     assert found["vtw 3: divergence"].value == 0
     assert found["vtw 3: right classes"].value == found["vtw 3: right classes"].baseline
     assert found["mla: numbers a layer keeps of a token, DeepSeek-V2"].value == 576
-    assert len(steps) == 5
+    assert len(steps) == 3
 
 
 def test_a_towers_work_falls_with_its_tokens() -> None:
