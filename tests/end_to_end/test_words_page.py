@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable, Iterator
 
@@ -10,7 +11,7 @@ from playwright.sync_api import Page, expect
 
 from bottega.catalog import ROOMS
 from bottega.processes.decoding import write
-from bottega.serve.language.tests.tiny_language import tiny_language
+from bottega.serve.language.tests.tiny_language import Watched, tiny_language
 from bottega.studio.tests.running import RunningStudio, running_studio
 from bottega.studio.tests.words_rooms import WordsCatalog
 
@@ -57,6 +58,29 @@ def test_a_conversation_is_answered_and_goes_on(page: Page, look: Callable[[str]
     page.get_by_role("button", name="New conversation").click()
     expect(answers).to_have_count(0)
     expect(page.get_by_text("Nothing has been said yet.")).to_be_visible()
+
+
+def test_an_answer_can_be_stopped(page: Page, studio: RunningStudio, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = studio.parts.words.engine("llama")
+    gated = Watched(tiny_language(context=160).model, gated=True)
+    assert gated.permits is not None
+    monkeypatch.setattr(engine, "language", dataclasses.replace(engine.language, model=gated))
+    gated.permits.release(6)
+    page.get_by_label("Your message").fill("one two three")
+    page.get_by_role("button", name="Send").click()
+    expect(page.locator(".said-one[data-state=running] .said-words")).not_to_be_empty()
+    expect(page.get_by_role("button", name="Send")).to_be_disabled()
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator(".said-facts")).to_have_text("stopped")
+    expect(page.get_by_role("button", name="Stop")).to_be_disabled()
+    gated.permits.release(1000)
+    page.get_by_label("Your message").fill("four")
+    page.get_by_role("button", name="Send").click()
+    expect(page.locator(".said-facts")).to_have_count(2)
+    written = greedy("one two three\n", 40)
+    stopped = page.locator(".said-one[data-speaker=assistant] .said-words").first.text_content() or ""
+    assert written.startswith(stopped)
+    assert 0 < len(stopped) < len(written)
 
 
 def test_what_is_too_long_is_said_and_can_be_mended(page: Page) -> None:
