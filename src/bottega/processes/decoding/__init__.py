@@ -50,6 +50,7 @@ from bottega.processes.decoding.traces import (
     Token,
     jacobi_trace,
     lettered,
+    new_letters,
     question,
     speculation_trace,
 )
@@ -113,6 +114,7 @@ __all__ = [
     "judge",
     "lettered",
     "never",
+    "new_letters",
     "next_tokens",
     "pack_blocks",
     "padded_places",

@@ -135,6 +135,11 @@ def lettered(ids: Sequence[int], tokens: TextTokens) -> tuple[Token, ...]:
     return tuple(Token(id=number, letters=tokens.token_bytes(number).decode("utf-8", "replace")) for number in ids)
 
 
+def new_letters(tokens: TextTokens, ids: Sequence[int], shown: int) -> str:
+    """What a growing text says beyond its first `shown` letters; half a letter at its end waits."""
+    return tokens.text(ids).rstrip("\ufffd")[shown:]
+
+
 def question(language: Language, text: str) -> list[int]:
     """The ids behind which a model answers a question: by its template, or plainly the question and a new line."""
     if language.template is not None:

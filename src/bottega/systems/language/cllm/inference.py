@@ -19,6 +19,7 @@ from bottega.processes.decoding import (
     Window,
     jacobi,
     jacobi_trace,
+    new_letters,
     question,
 )
 from bottega.results import WordsResult
@@ -109,10 +110,12 @@ def infer(model: Cllm, request: CllmRequest, report: Report) -> WordsResult:
         sampling=Sampling(temperature=request.temperature, top_p=request.top_p),
         generators=draw_generators(request.seed, len(request.inputs)),
     )
-    made: list[JacobiText] = []
+    made, shown = list[JacobiText](), 0
     for made in jacobi(language.model, task, window):
         written = max(len(text.tokens) for text in made)
-        report(Progress(step=min(written, task.most), total=task.most, stage="solve"))
+        new = new_letters(language.tokens, made[0].tokens, shown) if len(made) == 1 else ""
+        shown += len(new)
+        report(Progress(step=min(written, task.most), total=task.most, stage="solve", text=new))
     return WordsResult(
         words=_words(language, made),
         sources=request.inputs,
@@ -140,4 +143,4 @@ def counts(texts: Sequence[JacobiText]) -> dict[str, Any]:
 
 
 def _words(language: Language, texts: Sequence[JacobiText]) -> tuple[str, ...]:
-    return tuple(language.tokens.text(text.tokens).strip() for text in texts)
+    return tuple(language.tokens.text(text.tokens) for text in texts)

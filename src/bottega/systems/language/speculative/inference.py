@@ -23,6 +23,7 @@ from bottega.processes.decoding import (
     Sampling,
     Speculation,
     Task,
+    new_letters,
     question,
     speculate,
     speculation_trace,
@@ -136,7 +137,7 @@ def _answered(model: Speculative, request: SpeculativeRequest, report: Report) -
     language, acceptance = model.target, Acceptance()
     answer = _online if request.online else _together
     made = answer(model, request, acceptance, report)
-    words = tuple(language.tokens.text(text.tokens).strip() for text in made)
+    words = tuple(language.tokens.text(text.tokens) for text in made)
     return WordsResult(
         words=words,
         sources=request.inputs,
@@ -151,14 +152,18 @@ def _together(
 ) -> list[Speculation]:
     """All questions as one batch."""
     draft: Draft = NgramDraft() if request.draft is DraftKind.NGRAM else ModelDraft(model.draft)
-    made: list[Speculation] = []
+    made, shown, tokens = list[Speculation](), 0, model.target.tokens
     steps = speculate(
         model.target.model, draft, _task(model, request, range(len(request.inputs))), length=_length(model, request),
         acceptance=acceptance,
     )  # fmt: skip
     for made in steps:
         written = max(len(text.tokens) for text in made)
-        report(Progress(step=min(written, request.max_new_tokens), total=request.max_new_tokens, stage="write"))
+        new = new_letters(tokens, made[0].tokens, shown) if len(made) == 1 else ""
+        shown += len(new)
+        report(
+            Progress(step=min(written, request.max_new_tokens), total=request.max_new_tokens, stage="write", text=new)
+        )
     return made
 
 

@@ -80,13 +80,20 @@ def test_answers_are_the_models_own(change):
     source = language() if "writer" in change else made.language
     plain = finished(write(source.model, [question(source, q) for q in QUESTIONS], most=20, end=source.tokens.end))
     result = infer(made, replace(REQUEST, **change), steps.append)
-    assert result.words == tuple(source.tokens.text(row.tokens).strip() for row in plain)
+    assert result.words == tuple(source.tokens.text(row.tokens) for row in plain)
     assert steps
     assert result.traces is not None
     traces = [json.loads(text) for text in result.traces]
     assert sum(len(trace["iterations"]) for trace in traces) == result.settings["passes"]
     assert result.settings["fast-forwarded"] == result.settings["tokens"] - result.settings["passes"]
     assert result.settings["tokens per pass"] >= 1
+
+
+def test_one_answer_is_shown_while_it_is_written():
+    steps = []
+    result = infer(room(), replace(REQUEST, inputs=QUESTIONS[:1]), steps.append)
+    assert result.words[0].startswith("".join(step.text for step in steps))
+    assert len([step for step in steps if step.text]) > 1
 
 
 def test_sampling_repeats_and_does_not_depend_on_the_window():

@@ -76,7 +76,7 @@ def room(seed: int = 2) -> Speculative:
 def plain() -> tuple[str, ...]:
     prompts = [question(language(), text) for text in QUESTIONS]
     made = list(write(language().model, prompts, most=20, end=language().tokens.end))[-1]
-    return tuple(language().tokens.text([t for t in row.tokens if t != language().tokens.end]).strip() for row in made)
+    return tuple(language().tokens.text([t for t in row.tokens if t != language().tokens.end]) for row in made)
 
 
 REQUEST = SpeculativeRequest(inputs=QUESTIONS, max_new_tokens=20)
