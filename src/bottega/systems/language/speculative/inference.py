@@ -36,7 +36,7 @@ from bottega.training import draw_generators
 from bottega.worlds.queries import QueriesWorld, Topic
 
 MOST_QUESTIONS, BATCH = 64, 8
-STREAM = OnlineSettings(every=BATCH, rate=3e-3, passes=4)
+STREAM = OnlineSettings(every=BATCH, rate=6e-3, passes=8)
 """How a draft learns in the stream that changes its topic."""
 SHIFT = (Topic.SQL, Topic.SUMS)
 """The topics of that stream."""
