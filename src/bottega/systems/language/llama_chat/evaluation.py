@@ -14,19 +14,15 @@ from bottega.processes.preference import best_of_divergence, kl_estimate
 from bottega.room import Measure, Progress, Report
 from bottega.systems.language.llama_chat.config import Role
 from bottega.systems.language.llama_chat.model import ChatModel, Policy
-from bottega.systems.language.llama_chat.objective import read_rows
+from bottega.systems.language.llama_chat.objective import on_device, read_rows, rows_of
 from bottega.systems.language.llama_chat.recipe import (
     ALIGNMENT,
-    MOST_TOKENS,
     REFERENCE,
     TURNS,
-    answered,
     dice_of,
-    on_device,
-    rows_of,
     talk_at,
 )
-from bottega.systems.language.llama_chat.sampling import answers_of, drawn, rewards
+from bottega.systems.language.llama_chat.sampling import MOST_TOKENS, answered, answers_of, drawn, rewards
 from bottega.training import draw_generators
 from bottega.worlds.requests import (
     Annotator,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -141,3 +141,20 @@ def policy_loss(
     policy = clipped_loss(chances, made.old, made.advantages, mask, clip)
     value = value_loss(values, made.returns, mask)
     return {"loss": policy + value_weight * value, "policy": policy, "value": value}
+
+
+# --------------------------------------------------------------------------------------------------------------- rows
+def rows_of(model: ChatModel, made: Sequence[ChatTokens]) -> Rows:
+    """Conversations side by side."""
+    return Rows.of(made, model.tokens().pad, model.config.decoder.context)
+
+
+def on_device(rows: Rows, device: torch.device) -> Rows:
+    """The rows where the model is."""
+    return Rows(tokens=rows.tokens.to(device), learned=rows.learned.to(device), last=rows.last.to(device))
+
+
+def last_answer(made: ChatTokens) -> ChatTokens:
+    """A conversation of which only the last answer is learned."""
+    asked = max(place for place, yes in enumerate(made.learned) if not yes)
+    return replace(made, learned=tuple(yes and place > asked for place, yes in enumerate(made.learned)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import torch
@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from bottega.data import Chat, Preferred
 from bottega.errors import RequestError
-from bottega.processes.decoding import GREEDY
 from bottega.processes.preference import (
     Margins,
     advantages,
@@ -28,13 +27,16 @@ from bottega.systems.language.llama_chat.objective import (
     Pairs,
     Rollouts,
     Rows,
+    last_answer,
+    on_device,
     policy_loss,
     preference_loss,
     read_rows,
     reward_loss,
+    rows_of,
     supervised_loss,
 )
-from bottega.systems.language.llama_chat.sampling import AS_IS, answers_of, drawn, rewards
+from bottega.systems.language.llama_chat.sampling import AS_IS, MOST_TOKENS, answered, drawn, rewards
 from bottega.tokenizers import SPARE, ChatTokens, LanguageTokenizer, chat_texts
 from bottega.training import (
     Cosine,
@@ -61,7 +63,6 @@ from bottega.worlds.requests import (
 )
 
 TEXTS_FOR_TOKENIZER: Final = 2000
-MOST_TOKENS: Final = 48  # of a drawn answer
 WINDOW: Final = 256  # tokens of a row of the supervised stage
 TURNS: Final = 3  # of conversations in training
 BOTH: Final = (Annotator.HELPFUL, Annotator.SAFE)
@@ -367,16 +368,6 @@ def talk_at(source: Requests, index: int, dice: Dice, *, turns: int, instructed:
     return conversation([request_at(source, index), *others], dice, instructed=instructed)
 
 
-def rows_of(model: ChatModel, made: Sequence[ChatTokens]) -> Rows:
-    """Conversations side by side."""
-    return Rows.of(made, model.tokens().pad, model.config.decoder.context)
-
-
-def on_device(rows: Rows, device: torch.device) -> Rows:
-    """The rows where the model is."""
-    return Rows(tokens=rows.tokens.to(device), learned=rows.learned.to(device), last=rows.last.to(device))
-
-
 def pairs_of(model: ChatModel, made: Sequence[Comparison | Preferred]) -> Pairs:
     """Comparisons side by side; the user's own say nothing of safety, so both of their answers count as safe."""
     asked = [
@@ -436,28 +427,6 @@ def rolled_out(
         gained, returns = advantages(given, values, mask)
     figures = {"reward": scores.mean(), "divergence": kl_estimate(old, reference, mask).mean()}
     return Rollouts(rows=rows, old=old, advantages=gained, returns=returns), figures
-
-
-def answered(
-    model: ChatModel, roles: Sequence[Role], talks: Sequence[Conversation], *, everywhere: bool = False
-) -> list[list[str]]:
-    """The likeliest answers to conversations of equally many turns, each behind the answers before it."""
-    answers: list[list[str]] = [[] for _ in talks]
-    for turn in range(len(talks[0].requests)):
-        prompts = [
-            model.chat(talk.users[: turn + 1], said, talk.system, everywhere=everywhere).ids
-            for talk, said in zip(talks, answers, strict=True)
-        ]
-        made = drawn(model, roles, prompts, most=MOST_TOKENS, sampling=GREEDY)
-        for said, text in zip(answers, answers_of(model, made), strict=True):
-            said.append(text)
-    return answers
-
-
-def last_answer(made: ChatTokens) -> ChatTokens:
-    """A conversation of which only the last answer is learned."""
-    asked = max(place for place, yes in enumerate(made.learned) if not yes)
-    return replace(made, learned=tuple(yes and place > asked for place, yes in enumerate(made.learned)))
 
 
 def _settings(steps: int, batch_size: int, learning_rate: float) -> FitSettings:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import torch
 from torch import Tensor
 
-from bottega.processes.decoding import Sampling, write
+from bottega.processes.decoding import GREEDY, Sampling, write
 from bottega.processes.preference import gated
 from bottega.systems.language.llama_chat.config import Role
 from bottega.systems.language.llama_chat.model import ChatModel
 from bottega.systems.language.llama_chat.objective import Rows
 from bottega.tokenizers import ChatTokens
+from bottega.worlds.requests import Conversation
 
-AS_IS = Sampling(temperature=1.0)
+MOST_TOKENS: Final = 48  # of a drawn answer
+AS_IS: Final = Sampling(temperature=1.0)
 """Tokens as often as the policy expects them."""
 
 
@@ -63,3 +66,19 @@ def rewards(model: ChatModel, rows: Rows, dangerous: Tensor) -> Tensor:
     """
     helpful, safe = (model.scores(role, rows.tokens, rows.last) for role in (Role.HELPFUL, Role.SAFE))
     return gated(helpful, safe, dangerous)
+
+
+def answered(
+    model: ChatModel, roles: Sequence[Role], talks: Sequence[Conversation], *, everywhere: bool = False
+) -> list[list[str]]:
+    """The likeliest answers to conversations of equally many turns, each behind the answers before it."""
+    answers: list[list[str]] = [[] for _ in talks]
+    for turn in range(len(talks[0].requests)):
+        prompts = [
+            model.chat(talk.users[: turn + 1], said, talk.system, everywhere=everywhere).ids
+            for talk, said in zip(talks, answers, strict=True)
+        ]
+        made = drawn(model, roles, prompts, most=MOST_TOKENS, sampling=GREEDY)
+        for said, text in zip(answers, answers_of(model, made), strict=True):
+            said.append(text)
+    return answers

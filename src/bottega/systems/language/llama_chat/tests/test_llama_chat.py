@@ -22,17 +22,16 @@ from bottega.systems.language.llama_chat.config import ChatConfig, Role
 from bottega.systems.language.llama_chat.evaluation import evaluate
 from bottega.systems.language.llama_chat.inference import ChatRequest, infer
 from bottega.systems.language.llama_chat.model import VALUE, ChatModel, Policy
-from bottega.systems.language.llama_chat.objective import Rows, supervised_loss
+from bottega.systems.language.llama_chat.objective import Rows, last_answer, supervised_loss
 from bottega.systems.language.llama_chat.recipe import (
     ALIGNMENT,
     STAGES,
-    answered,
     dice_of,
-    last_answer,
     ppo_recipe,
     rolled_out,
     talk_at,
 )
+from bottega.systems.language.llama_chat.sampling import answered
 from bottega.tokenizers import LanguageTokenizer
 from bottega.training import FitSettings, TrainState, optimizer_of, to_device
 from bottega.worlds.requests import RequestsWorld
@@ -322,7 +321,7 @@ def test_what_cannot_be_answered_is_refused(model):
     for changes, said in (
         ({"inputs": ()}, "nobody"),
         ({"inputs": ("[INST]",)}, "template"),
-        ({"inputs": ("a " * 600,)}, ""),
+        ({"inputs": ("a " * 600,)}, "context"),
     ):
         with pytest.raises(RequestError, match=said):
             infer(model, ask(**changes), silent)
