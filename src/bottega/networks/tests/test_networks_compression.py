@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from transformers import LlamaConfig as PeerConfig
+from transformers import LlamaForCausalLM
 
 from bottega.errors import RequestError
 from bottega.layers import Tokens, merge
@@ -12,12 +14,15 @@ from bottega.networks import (
     VitConfig,
     grouped_config,
     grouped_llama,
+    llama_json,
+    llama_keys,
     merged_counts,
     merged_vit,
     withdrawal_divergences,
     withdrawal_layer,
     withdrawn_states,
 )
+from bottega.weights import to_theirs
 
 DECODER = LlamaConfig(vocabulary=31, context=32, width=32, depth=3, num_heads=4, num_kv_heads=4, hidden=40)
 TOWER = VitConfig(size=16, patch_size=4, width=24, depth=4, num_heads=3)
@@ -148,6 +153,15 @@ def test_words_keep_their_positions() -> None:
     with torch.no_grad():
         only = model.states(x[:, 6:])  # rotary scores see differences only
         torch.testing.assert_close(withdrawn_states(model, x, slice(0, 6), 0), only, atol=1e-4, rtol=1e-4)
+
+
+def test_words_around_a_picture_keep_their_positions() -> None:
+    model, x, words = llama(), random(2, 10, 32), torch.tensor([0, 1, 6, 7, 8, 9])
+    peer = LlamaForCausalLM(PeerConfig(**llama_json(DECODER))).eval()
+    peer.load_state_dict(to_theirs(llama_keys(DECODER), dict(model.state_dict())))
+    with torch.no_grad():
+        expected = peer.model(inputs_embeds=x[:, words], position_ids=words[None].expand(2, -1)).last_hidden_state
+        torch.testing.assert_close(withdrawn_states(model, x, slice(2, 6), 0), expected, atol=1e-5, rtol=1e-4)
 
 
 def test_the_layer_is_the_first_that_loses_little() -> None:

@@ -133,6 +133,19 @@ def test_depths_of_full_capacity_see_everything_in_place() -> None:
         torch.testing.assert_close(model(tokens_of(9)), skipped(tokens_of(9)))
 
 
+def test_depths_keep_the_positions_of_the_tokens_they_choose() -> None:
+    model = filled(ChosenDepths(capacity=0.4))
+    layer, x = model.blocks[1], torch.randn(1, 10, 32, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        scores = layer.depths.router(x)[0, :, 0]
+        places = scores.topk(4).indices.sort().values
+        update = layer.block(x[:, places], model.rotary.turns(places), 1) - x[:, places]
+        expected = x.clone()
+        expected[:, places] += scores[places, None] * update
+        got = layer(x, model.rotary.turns(torch.arange(10)), 1)
+    torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-4)
+
+
 def test_work_is_what_the_weights_of_a_token_multiply() -> None:
     model = filled(Dense())
     weights = sum(p.numel() for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name)
