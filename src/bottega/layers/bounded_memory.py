@@ -113,7 +113,7 @@ class HeavyHitterMemory:
     Raises:
         RequestError: A budget below 1, or more recent tokens than it.
 
-    Source: arXiv:2306.14048, section 4.2, algorithm 1 (with the sums of attention of its published code).
+    Source: arXiv:2306.14048, algorithm 1 (with the sums of attention of its published code).
     """
 
     def __init__(

@@ -48,7 +48,7 @@ def route(logits: Tensor, choices: int, experts: int) -> Routed:
         choices: Slots a token chooses.
         experts: How many slots are experts.
 
-    Source: arXiv:2406.13233, section 3.2; without null experts arXiv:2401.04088, section 2.1.
+    Source: arXiv:2406.13233, section 3; without null experts arXiv:2401.04088, section 2.1.
     """
     top, chosen = logits.float().softmax(-1).topk(choices, dim=-1)
     kept = top * (chosen < experts)
@@ -62,7 +62,7 @@ def balance_loss(routed: Routed) -> Tensor:
 
     The null experts do the same, so it does not matter which of them is chosen: all count with their mean load.
 
-    Source: arXiv:2101.03961, equations 4 to 6; arXiv:2406.13233, section 3.3.
+    Source: arXiv:2101.03961, equations 4 to 6; arXiv:2406.13233, section 3.
     """
     slots, experts = routed.logits.shape[-1], routed.experts
     load = F.one_hot(routed.chosen, slots).sum(1).float().mean(0)

@@ -41,19 +41,22 @@ def withdrawn_states(model: Llama, x: Tensor, visual: slice, layer: int) -> Tens
 
 
 def withdrawal_divergences(full: Tensor, withdrawn: Sequence[Tensor]) -> list[float]:
-    """The mean divergence of next-token distributions from those of the full model, in nats.
+    """How far next-token distributions are from those of the full model: KL(withdrawn | full), mean in nats.
 
     Args:
         full: Logits of the full model, `(samples, vocabulary)`.
         withdrawn: Logits with visual tokens withdrawn, one tensor a layer.
+
+    Source: lzhxmu/VTW, the published code, for the direction of the divergence.
     """
     truth = full.float().log_softmax(-1)
-    return [float((truth.exp() * (truth - each.float().log_softmax(-1))).sum(-1).mean()) for each in withdrawn]
+    others = [each.float().log_softmax(-1) for each in withdrawn]
+    return [float((other.exp() * (other - truth)).sum(-1).mean()) for other in others]
 
 
 def withdrawal_layer(divergences: Sequence[float], most: float) -> int:
-    """The first layer at which little is lost: the index of the first divergence below `most`, else behind all layers.
+    """The first layer at which little is lost: the index of the first divergence of at most `most`, else behind all layers.
 
-    Source: arXiv:2405.05803, section 3.3 (there a bound of 0.003 nats on a few samples).
+    Source: arXiv:2405.05803, section 3.
     """
-    return next((layer for layer, value in enumerate(divergences) if value < most), len(divergences))
+    return next((layer for layer, value in enumerate(divergences) if value <= most), len(divergences))

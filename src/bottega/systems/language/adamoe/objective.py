@@ -24,7 +24,7 @@ def adamoe_loss(model: Llama, windows: Tensor, balance: float) -> dict[str, Tens
         "loss"; of it "nats" a token; and, where tokens choose experts, the mean "balance" and how many "experts" work
         on a token.
 
-    Source: arXiv:2406.13233, section 3.3.
+    Source: arXiv:2406.13233, section 3.
     """
     with watched(model) as found:
         logits = model(windows[:, :-1])
