@@ -55,7 +55,7 @@ def withdrawal_divergences(full: Tensor, withdrawn: Sequence[Tensor]) -> list[fl
 
 
 def withdrawal_layer(divergences: Sequence[float], most: float) -> int:
-    """The first layer at which little is lost: the index of the first divergence of at most `most`, else behind all layers.
+    """The first layer at which little is lost: of a divergence of at most `most`, else behind all layers.
 
     Source: arXiv:2405.05803, section 3.
     """
