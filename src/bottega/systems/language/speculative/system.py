@@ -38,6 +38,7 @@ SYSTEM = System(
     infer=infer,
     tiny_request=SpeculativeRequest(inputs=("What is (12 + 7) * 3?",), max_new_tokens=12),
     formats=FORMATS,
+    bundled="tiny",
     stages=STAGES,
     open_source=_source,
     evaluate=evaluate,
