@@ -42,7 +42,7 @@ SYSTEM = System(
     tiny_request=KvCompressionRequest(
         inputs=("What is (12 + 7) * 3?\n",), method=Method.H2O, budget=8, max_new_tokens=12
     ),
-    bundled=None,
+    bundled="tiny",
     stages=STAGES,
     open_source=_source,
     evaluate=evaluate,
