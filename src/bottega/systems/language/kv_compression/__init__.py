@@ -23,7 +23,9 @@ CARD = Card(
         "No trained model with multi-head latent attention: the layer is there in both forms, equal to DeepSeek-V2's, "
         "but DeepSeek-V2 as a whole is not.",
         "Grouped heads are means of the trained ones; the paper then trains on for 5 % of the updates.",
-        "The papers' benchmarks on long texts, ImageNet and LLaVA.",
+        "The papers' benchmarks on long texts, ImageNet and LLaVA. On the bundled sizes heavy hitters expect text no "
+        "better than a plain window of as many bytes, merging costs far more right answers than in a ViT-L, and the "
+        "picture is needed in all six blocks of the reader's decoder.",
     ),
     deviations=(
         "Heavy hitters are kept while the prompt is read too, token by token, so that the budget always holds; the "
