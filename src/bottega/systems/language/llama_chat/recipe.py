@@ -64,6 +64,7 @@ from bottega.worlds.requests import (
 
 TEXTS_FOR_TOKENIZER: Final = 2000
 WINDOW: Final = 256  # tokens of a row of the supervised stage
+INSTRUCTED: Final = 0.6  # share of ghost attention's conversations; the others keep answers without instructions plain
 TURNS: Final = 3  # of conversations in training
 BOTH: Final = (Annotator.HELPFUL, Annotator.SAFE)
 REFERENCE: Final = Policy.GHOST.roles
@@ -239,7 +240,8 @@ def ghost_recipe(model: nn.Module, source: Requests) -> ChatRecipe:
     def collate(indices: Sequence[int], generators: list[torch.Generator]) -> tuple[Conversation, ...]:
         dice = [dice_of("ghost", index) for index in indices]
         return tuple(
-            talk_at(source, index, own, turns=TURNS, instructed=1.0) for index, own in zip(indices, dice, strict=True)
+            talk_at(source, index, own, turns=TURNS, instructed=INSTRUCTED)
+            for index, own in zip(indices, dice, strict=True)
         )
 
     def update(state: TrainState, batch: tuple[Conversation, ...]) -> Mapping[str, Tensor]:
@@ -445,30 +447,30 @@ def _settings(steps: int, batch_size: int, learning_rate: float) -> FitSettings:
 
 STAGES: Final = (
     Stage(name="sft", recipe=sft_recipe, settings=_settings(300, 8, 3e-3), finetune=True),
-    Stage(name="ghost", recipe=ghost_recipe, settings=_settings(24, 16, 5e-3)),
+    Stage(name="ghost", recipe=ghost_recipe, settings=_settings(32, 16, 2e-2)),
     Stage(
         name="reward-helpful",
         recipe=reward_recipe(Role.HELPFUL, (Annotator.HELPFUL,), ALIGNMENT.margins),
-        settings=_settings(160, 16, 5e-3),
+        settings=_settings(300, 16, 1e-2),
     ),
     Stage(
         name="reward-safe",
         recipe=reward_recipe(Role.SAFE, (Annotator.SAFE,), ALIGNMENT.margins),
-        settings=_settings(160, 16, 5e-3),
+        settings=_settings(300, 16, 1e-2),
     ),
     Stage(
         name="reward-joint",
         recipe=reward_recipe(Role.JOINT, BOTH, ALIGNMENT.margins),
-        settings=_settings(320, 16, 5e-3),
+        settings=_settings(600, 16, 1e-2),
     ),
     Stage(
         name="reward-plain",
         recipe=reward_recipe(Role.PLAIN, (Annotator.HELPFUL,), Margins.NONE),
-        settings=_settings(160, 16, 5e-3),
+        settings=_settings(300, 16, 1e-2),
     ),
-    Stage(name="rejection", recipe=rejection_recipe, settings=_settings(16, 16, 3e-3)),
-    Stage(name="ppo", recipe=ppo_recipe, settings=_settings(60, 64, 1e-3)),
-    Stage(name="dpo", recipe=dpo_recipe, settings=_settings(60, 16, 1e-3)),
+    Stage(name="rejection", recipe=rejection_recipe, settings=_settings(24, 16, 1e-2)),
+    Stage(name="ppo", recipe=ppo_recipe, settings=_settings(50, 64, 2e-3)),
+    Stage(name="dpo", recipe=dpo_recipe, settings=_settings(80, 16, 5e-3)),
 )
 """In this order: the policies need the reward models, and all need the answers. The joint model sees as many
 comparisons of each kind as the two that it is measured against."""

@@ -42,7 +42,7 @@ SYSTEM = System(
     infer=infer,
     tiny_request=ChatRequest(inputs=("What is 12 + 7? Answer in a sentence.",), max_new_tokens=8),
     formats=FORMATS,
-    bundled=None,
+    bundled="tiny",
     stages=STAGES,
     open_source=_source,
     evaluate=evaluate,
