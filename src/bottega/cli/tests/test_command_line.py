@@ -65,7 +65,7 @@ MISUSES = [
     (("run", "gradient", "a", "--cuont", "3"), "no option --cuont; did you mean --count"),
     (("run", "gradient", "a", "--device", "tpu"), "device is 'tpu', but it must be one of cpu"),
     (("run", "gradient", "a", "--device", "cuda:99"), "device is 'cuda:99'"),
-    (("run", "gradient", "a", "--dtype", "int8"), "dtype is 'int8', but it must be one of float32"),
+    (("run", "gradient", "a", "--dtype", "int4"), "dtype is 'int4', but it must be one of float32"),
     (("run", "gradient", "a", "--preset", "huge"), "preset is 'huge', but it must be one of tiny, large"),
     (("run", "gradient", "a", "--preset", "large"), "only that size is bundled"),
     (("run", "gradient", "a", "--format", "bare"), "no weights were given"),
