@@ -176,7 +176,7 @@ def _outcome(model: Llama, seconds: dict[str, list[float]], errors: dict[str, fl
         f"bf16 and {read['int8']:.0f} MB in int8; memory gives {1e-9 / floor:.1f} GB/s. A token seen takes {2 * state} "
         f"bytes in bf16 and {4 * state} in fp32. int8 rounds weights and rows to 8 bits and keeps the rest in fp32. "
         f"Medians of {ROUNDS} rounds in turns; ratios are medians of rounds. Relative distance from transformers' "
-        f"logits in fp32: fp32 {errors['fp32']:.1e}, bf16 {errors['bf16']:.1e} (its own bf16 {errors['bf16, peer']:.1e}), "
+        f"logits in fp32: fp32 {errors['fp32']:.1e}, bf16 {errors['bf16']:.1e} (its own {errors['bf16, peer']:.1e}), "
         f"int8 {errors['int8']:.1e}; with random weights int8's is that of noise without structure."
     )
     return Outcome(

@@ -15,6 +15,7 @@ from bottega.layers.lora import (
     applied,
     linear_of,
     lora_key,
+    merge_into,
     merged,
     merged_weight,
 )
@@ -75,6 +76,7 @@ __all__ = [
     "lora_key",
     "linears_to_int8",
     "merge_heads",
+    "merge_into",
     "merged",
     "merged_weight",
     "prepare_for_inference",

@@ -155,18 +155,22 @@ def merged(model: nn.Module, *adapters: Lora) -> Iterator[None]:
 
     The product of weights in half precision is rounded, so `applied` is nearer to what was trained.
     """
-    names = dict.fromkeys(part.layer for adapter in adapters for part in adapter.parts)
-    weights = {name: linear_of(model, name).weight for name in names}
+    weights = _changed_weights(model, adapters)
     kept = {name: weight.detach().clone() for name, weight in weights.items()}
     try:
-        with torch.no_grad():
-            for name, weight in weights.items():
-                weight.copy_(merged_weight(name, weight, adapters))  # in place: whoever packs weights sees the change
+        merge_into(model, *adapters)
         yield
     finally:
         with torch.no_grad():
             for name, weight in weights.items():
                 weight.copy_(kept[name])
+
+
+@torch.no_grad()
+def merge_into(model: nn.Module, *adapters: Lora) -> None:
+    """Puts adapters into a model's weights for good."""
+    for name, weight in _changed_weights(model, adapters).items():
+        weight.copy_(merged_weight(name, weight, adapters))  # in place: whoever packs weights sees the change
 
 
 def merged_weight(layer: str, weight: Tensor, adapters: Sequence[Lora]) -> Tensor:
@@ -206,6 +210,12 @@ def _added(module: nn.Module, adapter: Lora, layer: str) -> Iterator[None]:
         yield
     finally:
         handle.remove()
+
+
+def _changed_weights(model: nn.Module, adapters: Sequence[Lora]) -> dict[str, Tensor]:
+    """The weights that adapters change, by their layers' names."""
+    names = dict.fromkeys(part.layer for adapter in adapters for part in adapter.parts)
+    return {name: linear_of(model, name).weight for name in names}
 
 
 def _require_apart(layers: Mapping[str, nn.Linear], parts: Sequence[LoraPart]) -> None:

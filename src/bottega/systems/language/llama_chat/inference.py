@@ -77,7 +77,7 @@ def infer(model: ChatModel, request: ChatRequest, report: Report) -> WordsResult
     """
     if not request.inputs:
         raise RequestError("nobody says anything; write what the assistant should answer")
-    policy = request.policy or (Policy.PPO if model.adapters else Policy.SFT)
+    policy = request.policy or model.usual_policy
     answers = list(request.answers)
     with model.merged(policy.roles):
         while len(answers) < len(request.inputs):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from enum import Enum
@@ -11,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bottega.errors import WeightsError
-from bottega.layers import Lora, applied, merged
+from bottega.errors import RequestError, WeightsError
+from bottega.layers import Lora, applied, merge_into, merged
 from bottega.networks import Llama, llama_lora
-from bottega.processes.decoding import Language
+from bottega.processes.decoding import Language, Message, NoTokens, Speaker
 from bottega.systems.language.llama_chat.config import REWARDS, ChatConfig, Role
 from bottega.tokenizers import ChatTokens, TextTokenizer, chat_tokens, require_fit, tokenizer_from_json
 
@@ -149,9 +150,39 @@ class ChatModel(nn.Module):
         """A conversation as ids; see `bottega.tokenizers.chat_texts`."""
         return chat_tokens(self.tokens(), users, answers, system, everywhere=everywhere)
 
+    @property
+    def usual_policy(self) -> Policy:
+        """The assistant that answers where none is named: the one that learned from rewards, if there is one."""
+        return Policy.PPO if self.adapters else Policy.SFT
+
     def language(self) -> Language:
-        """The assistant without adapters, as rooms see it that work on any language model."""
-        return Language(model=self.decoder, tokens=self.tokens())
+        """The usual assistant as rooms see it that work on any language model, and its template.
+
+        Where it has adapters it is a copy of the decoder with these in its weights.
+        """
+        decoder = self.decoder
+        if self.usual_policy.roles:
+            decoder = copy.deepcopy(decoder)
+            merge_into(decoder, *map(self.lora, self.usual_policy.roles))
+        tokens = NoTokens() if self.tokenizer is None else self.tokenizer
+        return Language(model=decoder, tokens=tokens, template=self.prompt)
+
+    def prompt(self, messages: Sequence[Message]) -> list[int]:
+        """A conversation's ids, behind which the next answer comes.
+
+        Raises:
+            RequestError: The speakers do not take turns: perhaps a system message, then the user and the assistant in
+                turn, the user last.
+        """
+        system = [message.text for message in messages[:1] if message.speaker is Speaker.SYSTEM]
+        turns = messages[len(system) :]
+        users, answers = ([message.text for message in turns[first::2]] for first in (0, 1))
+        expected = [Speaker.USER if place % 2 == 0 else Speaker.ASSISTANT for place in range(len(turns))]
+        if [message.speaker for message in turns] != expected or len(turns) % 2 == 0:
+            order = ", ".join(message.speaker.value for message in messages) or "nobody"
+            allowed = "at most one system message first, then user and assistant in turn, the user last"
+            raise RequestError.of("the order of speakers", order, allowed)
+        return list(self.chat(users, answers, "".join(system)).ids)
 
 
 def new_adapters(decoder: Llama, config: ChatConfig) -> nn.ModuleDict:
