@@ -25,8 +25,8 @@ CARD = Card(
         "The supervised stage trains the whole decoder; ghost attention, the reward models and the policies are LoRA "
         "adapters of that one decoder, where the paper has copies of all weights.",
         "The reward models' scores are gated and whitened as logits, which equals the paper's way over probabilities.",
-        "The bundled size's PPO has batches of 64 answers and pays 0.05 a nat, where the paper has 512 and 0.01 or 0.005; "
-        "ghost attention comes before it, and four in ten of its conversations have no instruction.",
+        "The bundled size's PPO has batches of 64 answers and pays 0.05 a nat, where the paper has 512 and 0.01 or "
+        "0.005; ghost attention comes before it, and four in ten of its conversations have no instruction.",
         "DPO came after the paper: it is here as the baseline of today.",
     ),
 )
