@@ -57,12 +57,13 @@ function toggle(field: Field): Control {
 
 function choice(field: Field): Control {
   const select = make("select", { name: field.name });
+  if (field.optional) select.append(make("option", { value: "" }, "as usual"));
   for (const each of field.choices) select.append(make("option", { value: each.value }, each.label));
   return {
     field,
     element: labelled(field, select),
-    read: () => select.value,
-    write: (value) => (select.value = String(value)),
+    read: () => (select.value === "" && field.optional ? null : select.value),
+    write: (value) => (select.value = value === null ? "" : String(value)),
   };
 }
 
