@@ -93,3 +93,20 @@ def test_a_text_is_told_up_to_its_stop(tokenizer, stops):
     for stop in stops:
         expected = expected.split(stop)[0]
     assert told == text.whole == expected
+
+
+def test_what_may_become_a_stop_text_is_held_back(tokenizer):
+    text, told = TextUntil(tokenizer, ("end", "ndx")), []
+    for letter in "xeend":
+        stopped = text.take(tokenizer.tokenizer.token_to_id(letter))
+        told.append((text.news(), stopped))
+    assert told == [("x", False), ("", False), ("e", False), ("", False), ("", True)]
+    assert text.close() == ""
+    assert text.whole == "xe"
+
+
+def test_half_a_letter_at_the_end_is_shown_as_missing(tokenizer):
+    text = TextUntil(tokenizer)
+    text.take(tokenizer.ids("é")[0])
+    assert text.news() == ""
+    assert text.close() == "\ufffd"

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bottega.errors import RequestError
-from bottega.processes.decoding import Continuation, Sampling, beam_search, require_room, write
+from bottega.processes.decoding import Sampling, beam_search, require_room, write
 from bottega.results import WordsResult
 from bottega.room import Progress, Report
 from bottega.systems.language.llama.model import LlamaPipeline
-from bottega.tokenizers import TextStream, TextTokenizer
+from bottega.tokenizers import TextUntil
 from bottega.training import draw_generators
 
 MOST_PROMPTS = 64
@@ -73,47 +72,6 @@ class LlamaRequest:
         )
 
 
-class Texts:
-    """The texts of rows while they grow, and where they stop: a `bottega.processes.decoding.Stop`.
-
-    Args:
-        tokenizer: Whose tokens come.
-        rows: How many texts.
-        stop: Texts at which a row ends.
-    """
-
-    def __init__(self, tokenizer: TextTokenizer, rows: int, stop: Sequence[str]) -> None:
-        self._end, self._stop = tokenizer.end, tuple(stop)
-        self._streams = [TextStream(tokenizer) for _ in range(rows)]
-        self._texts = [""] * rows
-
-    def __call__(self, row: int, tokens: Sequence[int]) -> bool:
-        """Takes a row's newest token; whether a stop text is complete."""
-        if tokens[-1] != self._end:
-            self._texts[row] += self._streams[row].push(tokens[-1])
-        return any(text in self._texts[row] for text in self._stop)
-
-    def settled(self, row: int) -> str:
-        """The letters of a row that no stop text can take away any more."""
-        text = self.whole(row)
-        unsure = (len(stop) - 1 for stop in self._stop)
-        held = max((n for most in unsure for n in range(1, most + 1) if self._begins(text[-n:], n)), default=0)
-        return text[: len(text) - held]
-
-    def _begins(self, tail: str, letters: int) -> bool:
-        return len(tail) == letters and any(stop.startswith(tail) for stop in self._stop)
-
-    def whole(self, row: int) -> str:
-        """A row's text before its first stop text."""
-        text = self._texts[row]
-        return text[: min((text.index(stop) for stop in self._stop if stop in text), default=len(text))]
-
-    def close(self, row: int) -> str:
-        """A row's text when no more tokens come; half a letter at its end becomes U+FFFD."""
-        self._texts[row] += self._streams[row].close()
-        return self.whole(row)
-
-
 def infer(model: LlamaPipeline, request: LlamaRequest, report: Report) -> WordsResult:
     """Continues every prompt.
 
@@ -139,8 +97,9 @@ def infer(model: LlamaPipeline, request: LlamaRequest, report: Report) -> WordsR
 
 
 def _written(model: LlamaPipeline, prompts: list[list[int]], request: LlamaRequest, report: Report) -> tuple[str, ...]:
-    tokenizer = model.tokens()
-    texts, shown, step = Texts(tokenizer, len(prompts), request.stop), 0, 1
+    tokenizer, step = model.tokens(), 0
+    texts = [TextUntil(tokenizer, request.stop) for _ in prompts]
+    shown = texts[0] if len(prompts) == 1 else TextUntil(tokenizer)
     steps = write(
         model.decoder,
         prompts,
@@ -148,29 +107,30 @@ def _written(model: LlamaPipeline, prompts: list[list[int]], request: LlamaReque
         end=tokenizer.end,
         sampling=request.sampling(),
         generators=draw_generators(request.seed, len(prompts)),
-        stop=texts,
+        stop=lambda row, tokens: tokens[-1] != tokenizer.end and texts[row].take(tokens[-1]),
     )
     for step, _ in enumerate(steps, 1):
-        settled = texts.settled(0) if len(prompts) == 1 else ""
-        new, shown = settled[shown:], max(shown, len(settled))
-        report(Progress(step=step, total=request.max_new_tokens, stage="write", text=new))
-    words = tuple(texts.close(row) for row in range(len(prompts)))
-    if len(prompts) == 1 and len(words[0]) > shown:
-        report(Progress(step=step, total=request.max_new_tokens, stage="write", text=words[0][shown:]))
-    return words
+        report(Progress(step=step, total=request.max_new_tokens, stage="write", text=shown.news()))
+    last = shown.close()
+    if last:
+        report(Progress(step=step, total=request.max_new_tokens, stage="write", text=last))
+    return tuple(_closed(text) for text in texts)
 
 
 def _searched(model: LlamaPipeline, prompts: list[list[int]], request: LlamaRequest, report: Report) -> tuple[str, ...]:
     tokenizer, words = model.tokens(), list[str]()
     for number, prompt in enumerate(prompts, 1):
         found = beam_search(model.decoder, prompt, beams=request.beams, most=request.max_new_tokens, end=tokenizer.end)
-        words.append(_text(tokenizer, found[0], request.stop))
+        text = TextUntil(tokenizer, request.stop)
+        for token in found[0].tokens:
+            if token == tokenizer.end or text.take(token):
+                break
+        words.append(_closed(text))
         report(Progress(step=number, total=len(prompts), stage="search"))
     return tuple(words)
 
 
-def _text(tokenizer: TextTokenizer, made: Continuation, stop: Sequence[str]) -> str:
-    texts = Texts(tokenizer, 1, stop)
-    for count in range(1, len(made.tokens) + 1):
-        texts(0, made.tokens[:count])
-    return texts.close(0)
+def _closed(text: TextUntil) -> str:
+    """The whole text, when no more tokens come."""
+    text.close()
+    return text.whole

@@ -11,7 +11,7 @@ from bottega.cli.screen import Watcher
 from bottega.errors import Cancelled, RequestError, WeightsError
 from bottega.networks import LlamaConfig
 from bottega.room import Progress
-from bottega.systems.language.llama.inference import LlamaRequest, Texts, infer
+from bottega.systems.language.llama.inference import LlamaRequest, infer
 from bottega.systems.language.llama.model import LlamaPipeline
 from bottega.tokenizers import LanguageTokenizer
 from bottega.worlds.queries import QueriesWorld
@@ -68,17 +68,6 @@ def test_stop_texts_end_a_continuation_and_are_never_shown(pipeline):
     assert result.words[0] == whole[: whole.index(stop)]
     assert "".join(step.text for step in steps) == result.words[0]
     assert len(steps) < 20
-
-
-def test_what_may_become_a_stop_text_is_held_back(pipeline):
-    tokenizer = pipeline.tokenizer
-    texts = Texts(tokenizer, 1, ("END", "NDX"))
-    shown = []
-    for token in map(tokenizer.tokenizer.token_to_id, "xEEND"):
-        stopped = texts(0, [token])
-        shown.append((texts.settled(0), stopped))
-    assert shown == [("x", False), ("x", False), ("xE", False), ("xE", False), ("x", True)]
-    assert texts.close(0) == "xE"
 
 
 @torch.no_grad()
