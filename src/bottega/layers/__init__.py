@@ -5,6 +5,7 @@ from bottega.layers.block import PostNormBlock, PreNormBlock
 from bottega.layers.bounded_memory import HeavyHitterMemory, StreamingMemory
 from bottega.layers.conv import Downsample, PixelAttention, ResnetBlock, Upsample
 from bottega.layers.execution import LinearRates, linear_rates, prepare_for_inference, undo_preparation
+from bottega.layers.grid_attention import GridAttention, attend_on_grid, unwindows, windows
 from bottega.layers.int8 import Int8Linear, linears_to_int8
 from bottega.layers.latent_attention import LatentAttention, LatentConfig, LatentMemory
 from bottega.layers.lora import (
@@ -31,18 +32,20 @@ from bottega.layers.moe import (
     route,
     watched,
 )
-from bottega.layers.norm import RmsNorm
+from bottega.layers.norm import ChannelNorm, RmsNorm
 from bottega.layers.patch import PatchEmbed, unpatchify
 from bottega.layers.position import sinusoid
 from bottega.layers.rotary import Rotary, RotaryLayout, Turns
 
 __all__ = [
     "Activation",
+    "ChannelNorm",
     "Downsample",
     "ExpertChoice",
     "FullMemory",
     "GatedMlp",
     "JoinedMemory",
+    "GridAttention",
     "Int8Linear",
     "KeyValueCache",
     "LinearRates",
@@ -70,6 +73,7 @@ __all__ = [
     "applied",
     "attend",
     "attend_grouped",
+    "attend_on_grid",
     "balance_loss",
     "linear_of",
     "linear_rates",
@@ -85,7 +89,9 @@ __all__ = [
     "split_heads",
     "undo_preparation",
     "unpatchify",
+    "unwindows",
     "watched",
+    "windows",
     "HeavyHitterMemory",
     "StreamingMemory",
     "LatentAttention",
