@@ -93,6 +93,23 @@ def packed_linear(x: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
     return torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
 
 
+def times(matrix: Tensor, rows: int) -> Callable[[Tensor], Tensor]:
+    """The product with a matrix that is used several times, on the faster of torch's kernel and oneDNN's; forward only.
+
+    Args:
+        matrix: `(out, in)`.
+        rows: Rows that a product will have.
+
+    Returns:
+        `(..., in)` to `(..., out)`.
+    """
+    usable = matrix.device.type == "cpu" and matrix.dtype in PACKABLE and linear_rates().prefers_packed(matrix.dtype)
+    packed = pack(matrix.contiguous(), rows) if usable else None
+    if packed is None:
+        return lambda x: F.linear(x, matrix)
+    return lambda x: packed_linear(x, packed, None)
+
+
 @final
 class PackedLinear(nn.Linear):
     """A linear layer that runs on packed weights where nothing is differentiated, and as `nn.Linear` otherwise.

@@ -12,9 +12,13 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from bottega.layers.attention import attend
+from bottega.layers.execution import times
 
-ROW_BLOCK_BYTES = 8 << 20
-"""Most bytes of attention scores that are held at once where nothing is differentiated."""
+MANY_TOKENS = 1024
+"""From so many tokens on, the scores of all heads together no longer fit a processor's cache."""
+
+BLOCK_BYTES = 8 << 20
+"""Most bytes of attention scores that are held at once then, on a CPU where nothing is differentiated."""
 
 
 class GridAttention(nn.Module):
@@ -90,17 +94,33 @@ def attend_on_grid(q: Tensor, k: Tensor, v: Tensor, row_offsets: Tensor, column_
     """
     by_row = torch.einsum("bhrcd,rkd->bhrck", q, row_offsets)
     by_column = torch.einsum("bhrcd,ckd->bhrck", q, column_offsets)
-    keys, values = k.flatten(2, 3), v.flatten(2, 3)
-    batch, heads, rows, columns, _ = q.shape
-    per_row = batch * heads * columns * rows * columns * q.element_size()
-    step = rows if torch.is_grad_enabled() else max(1, ROW_BLOCK_BYTES // per_row)
-    blocks = []
-    for start in range(0, rows, step):
-        part = slice(start, start + step)
-        bias = by_row[:, :, part, :, :, None] + by_column[:, :, part, :, None, :]
-        blocks.append(attend(q[:, :, part].flatten(2, 3), keys, values, mask=bias.flatten(2, 3).flatten(-2)))
-    out = blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim=2)
+    rows, columns = q.shape[2:4]
+    if rows * columns >= MANY_TOKENS and q.device.type == "cpu" and not torch.is_grad_enabled():
+        return _head_by_head(q, k, v, by_row, by_column)
+    bias = (by_row[..., :, None] + by_column[..., None, :]).flatten(2, 3).flatten(-2)
+    out = attend(q.flatten(2, 3), k.flatten(2, 3), v.flatten(2, 3), mask=bias)
     return out.unflatten(2, (rows, columns))
+
+
+def _head_by_head(q: Tensor, k: Tensor, v: Tensor, by_row: Tensor, by_column: Tensor) -> Tensor:
+    """The same in blocks of rows of one head, whose scores gain their positions while they lie in the cache.
+
+    Where every bias was laid out first, a layer of SAM's largest grid would hold 805 MB of them.
+    """
+    batch, heads, rows, columns, width = q.shape
+    q, out = q * width**-0.5, torch.empty_like(v)
+    step = max(1, BLOCK_BYTES // (columns * rows * columns * q.element_size()))
+    for sample in range(batch):
+        for head in range(heads):
+            keys = times(k[sample, head].flatten(0, 1), step * columns)
+            values = times(v[sample, head].flatten(0, 1).T, step * columns)
+            for start in range(0, rows, step):
+                at = (sample, head, slice(start, start + step))
+                scores = keys(q[at].flatten(0, 1)).view(-1, columns, rows, columns)
+                scores.add_(by_row[at][..., None]).add_(by_column[at][:, :, None])
+                share = scores.view(-1, rows * columns).softmax(-1)
+                out[at] = values(share).view(-1, columns, width)
+    return out
 
 
 def windows(x: Tensor, grid: tuple[int, int], padding: Tensor) -> Tensor:

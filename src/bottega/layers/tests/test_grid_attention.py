@@ -24,7 +24,8 @@ def same_weights(ours: GridAttention, theirs: nn.Module) -> None:
 @pytest.mark.parametrize("no_grad", [True, False])
 @pytest.mark.parametrize(("side", "window"), [(8, 0), (10, 4), (8, 4), (10, 3)])
 def test_equals_the_attention_of_transformers_sam(side: int, window: int, no_grad: bool, monkeypatch) -> None:
-    monkeypatch.setattr(grid_attention, "ROW_BLOCK_BYTES", 5000)  # small enough for several blocks
+    monkeypatch.setattr(grid_attention, "MANY_TOKENS", 30)
+    monkeypatch.setattr(grid_attention, "BLOCK_BYTES", 5000)  # small enough for several blocks
     config = SamVisionConfig(hidden_size=32, num_attention_heads=4, image_size=16 * side, patch_size=16)
     config._attn_implementation = "eager"
     grid = (window or side, window or side)
@@ -47,8 +48,9 @@ def test_blocks_of_rows_do_not_change_the_result(monkeypatch) -> None:
     x = torch.randn(2, 6, 5, 24)
     with torch.no_grad():
         whole = layer(x)
-        monkeypatch.setattr(grid_attention, "ROW_BLOCK_BYTES", 1)
-        assert torch.allclose(layer(x), whole, atol=1e-6)
+        monkeypatch.setattr(grid_attention, "MANY_TOKENS", 1)
+        monkeypatch.setattr(grid_attention, "BLOCK_BYTES", 1)
+        assert torch.allclose(layer(x), whole, atol=1e-5)
 
 
 def test_windows_come_back_and_do_not_see_each_other() -> None:
