@@ -53,14 +53,14 @@ def polygon(corners: np.ndarray) -> Distance:
     return distance
 
 
-def regular(sides: int, turn_degrees: float = 0.0, inner: float | None = None) -> Distance:
-    """A regular polygon with a corner at the top, or a star when `inner` gives the radius of its inner corners."""
+def regular_corners(sides: int, turn_degrees: float = 0.0, inner: float | None = None) -> np.ndarray:
+    """Corners of a regular polygon, one at the top, or of a star when `inner` gives the radius of its inner corners."""
     count = sides if inner is None else 2 * sides
     angles = np.deg2rad(turn_degrees - 90.0) + np.arange(count) * 2.0 * np.pi / count
     radii = np.ones(count)
     if inner is not None:
         radii[1::2] = inner
-    return polygon(np.stack([radii * np.cos(angles), radii * np.sin(angles)], axis=1))
+    return np.stack([radii * np.cos(angles), radii * np.sin(angles)], axis=1)
 
 
 def circle(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -83,33 +83,37 @@ def _oval() -> Distance:
     return polygon(np.stack([np.cos(angles), 0.6 * np.sin(angles)], axis=1))
 
 
-def _heart() -> Distance:
-    """Source: the curve x = 16 sin^3 t, y = 13 cos t - 5 cos 2t - 2 cos 3t - cos 4t, scaled to the unit box."""
+def heart_corners() -> np.ndarray:
+    """Corners of a heart.
+
+    Source: the curve x = 16 sin^3 t, y = 13 cos t - 5 cos 2t - 2 cos 3t - cos 4t, scaled to the unit box.
+    """
     t = np.linspace(0.0, 2.0 * np.pi, 64, endpoint=False)
     x = 16.0 * np.sin(t) ** 3
     y = -(13.0 * np.cos(t) - 5.0 * np.cos(2 * t) - 2.0 * np.cos(3 * t) - np.cos(4 * t))
-    return polygon(np.stack([x, y - (y.max() + y.min()) / 2.0], axis=1) / 16.0 * 0.98)
+    return np.stack([x, y - (y.max() + y.min()) / 2.0], axis=1) / 16.0 * 0.98
 
 
-def _cross(arm: float = 0.34) -> Distance:
+def cross_corners(arm: float = 0.34) -> np.ndarray:
+    """Corners of a cross whose arms are `2 * arm` wide."""
     one = [(arm, -1.0), (arm, -arm), (1.0, -arm)]
     corners = (
         [(x, y) for x, y in one] + [(-y, x) for x, y in one] + [(-x, -y) for x, y in one] + [(y, -x) for x, y in one]
     )
-    return polygon(np.array(corners))
+    return np.array(corners)
 
 
 SHAPES: dict[str, Distance] = {
     "circle": circle,
     "square": polygon(np.array([(-0.84, -0.84), (0.84, -0.84), (0.84, 0.84), (-0.84, 0.84)])),
     "triangle": polygon(np.array([(0.0, -0.9), (1.0, 0.84), (-1.0, 0.84)])),
-    "star": regular(5, inner=0.45),
-    "heart": _heart(),
-    "cross": _cross(),
+    "star": polygon(regular_corners(5, inner=0.45)),
+    "heart": polygon(heart_corners()),
+    "cross": polygon(cross_corners()),
     "ring": ring,
     "diamond": polygon(np.array([(0.0, -1.0), (0.66, 0.0), (0.0, 1.0), (-0.66, 0.0)])),
-    "pentagon": regular(5),
-    "hexagon": regular(6, turn_degrees=30.0),
+    "pentagon": polygon(regular_corners(5)),
+    "hexagon": polygon(regular_corners(6, turn_degrees=30.0)),
     "crescent": crescent,
     "oval": _oval(),
 }
