@@ -4,6 +4,7 @@ from bottega.layers.attention import KeyValueCache, SelfAttention, attend, atten
 from bottega.layers.block import PostNormBlock, PreNormBlock
 from bottega.layers.bounded_memory import HeavyHitterMemory, StreamingMemory
 from bottega.layers.conv import Downsample, PixelAttention, ResnetBlock, Upsample
+from bottega.layers.drop_path import DropPath
 from bottega.layers.execution import LinearRates, linear_rates, prepare_for_inference, undo_preparation
 from bottega.layers.grid_attention import GridAttention, attend_on_grid, unwindows, windows
 from bottega.layers.int8 import Int8Linear, linears_to_int8
@@ -41,6 +42,7 @@ __all__ = [
     "Activation",
     "ChannelNorm",
     "Downsample",
+    "DropPath",
     "ExpertChoice",
     "FullMemory",
     "GatedMlp",

@@ -63,6 +63,15 @@ from bottega.networks.mixtral import (
 )
 from bottega.networks.ncsnpp import BlockKind, Ncsnpp, NcsnppConfig, Progressive, TimeEmbedding
 from bottega.networks.ncsnpp_tables import ncsnpp_keys
+from bottega.networks.painter import (
+    Painter,
+    PainterBlock,
+    PainterConfig,
+    PainterDecoder,
+    TargetKind,
+    initialise_painter,
+)
+from bottega.networks.painter_tables import painter_keys, seggpt_config, seggpt_json, seggpt_keys
 from bottega.networks.peft_folders import PeftAdapter, read_peft, write_peft
 from bottega.networks.t5 import (
     T5_SIZES,
@@ -139,8 +148,13 @@ __all__ = [
     "NEW_ROWS",
     "Ncsnpp",
     "NcsnppConfig",
+    "Painter",
+    "PainterBlock",
+    "PainterConfig",
+    "PainterDecoder",
     "PeftAdapter",
     "Progressive",
+    "TargetKind",
     "T5Encoder",
     "T5EncoderConfig",
     "T5_SIZES",
@@ -172,6 +186,7 @@ __all__ = [
     "gpt2_config",
     "gpt2_json",
     "initialise_dit",
+    "initialise_painter",
     "initialise_vit",
     "llama_config",
     "llama_json",
@@ -182,10 +197,14 @@ __all__ = [
     "meta_config",
     "meta_params",
     "ncsnpp_keys",
+    "painter_keys",
     "position_waves",
     "read_autoencoder_kl",
     "read_llama_meta",
     "read_peft",
+    "seggpt_config",
+    "seggpt_json",
+    "seggpt_keys",
     "t5_encoder_config",
     "t5_encoder_json",
     "t5_encoder_keys",
