@@ -43,7 +43,15 @@ from bottega.networks.dit_tables import (
 )
 from bottega.networks.gpt2 import Gpt2, Gpt2Config
 from bottega.networks.llama import Llama, LlamaAttention, LlamaBlock, LlamaConfig
-from bottega.networks.llama_folders import meta_config, meta_params, read_llama_meta, write_llama_meta
+from bottega.networks.llama_folders import (
+    meta_config,
+    meta_params,
+    read_llama_hf,
+    read_llama_meta,
+    require_same_size,
+    write_llama_hf,
+    write_llama_meta,
+)
 from bottega.networks.llama_groups import grouped_config, grouped_llama
 from bottega.networks.llama_lora import LLAMA_PROJECTIONS, llama_lora, llama_lora_parts
 from bottega.networks.llama_tables import llama_config, llama_json, llama_keys, llama_meta_keys
@@ -200,6 +208,7 @@ __all__ = [
     "painter_keys",
     "position_waves",
     "read_autoencoder_kl",
+    "read_llama_hf",
     "read_llama_meta",
     "read_peft",
     "seggpt_config",
@@ -210,6 +219,8 @@ __all__ = [
     "t5_encoder_keys",
     "vit_keys",
     "write_autoencoder_kl",
+    "require_same_size",
+    "write_llama_hf",
     "write_llama_meta",
     "write_peft",
     "ChosenDepths",

@@ -1,4 +1,4 @@
-"""Meta's folders of LLaMA: `params.json` beside `consolidated.*.pth`, in any number of shards."""
+"""LLaMA in folders: transformers', and Meta's `params.json` beside `consolidated.*.pth` in any number of shards."""
 
 from __future__ import annotations
 
@@ -14,12 +14,60 @@ from torch import Tensor
 
 from bottega.errors import FileError, WeightsError
 from bottega.networks.llama import LlamaConfig
-from bottega.networks.llama_tables import llama_meta_keys
-from bottega.weights import read_folder_config, read_tensors, to_ours, to_theirs, write_tensors, write_text
+from bottega.networks.llama_tables import llama_config, llama_json, llama_keys, llama_meta_keys
+from bottega.weights import (
+    read_folder_config,
+    read_folder_tensors,
+    read_tensors,
+    to_ours,
+    to_theirs,
+    write_folder,
+    write_tensors,
+    write_text,
+)
 
 COLUMNS: Final = ("attention.wq", "attention.wk", "attention.wv", "feed_forward.w1", "feed_forward.w3", "output")
 """What Meta's shards cut along the outputs; `ROWS` along the inputs (embeddings: along the channels)."""
 ROWS: Final = ("attention.wo", "feed_forward.w2", "tok_embeddings")
+
+
+def read_llama_hf(path: Path) -> tuple[LlamaConfig, dict[str, Tensor]]:
+    """Reads a folder of transformers' `LlamaForCausalLM`, whole or in shards: its size and tensors by our names.
+
+    Raises:
+        FileError: A file is missing or damaged.
+        WeightsError: Another architecture, or keys that do not fit.
+    """
+    found = llama_config(read_folder_config(path))
+    return found, to_ours(llama_keys(found), read_folder_tensors(path))
+
+
+def write_llama_hf(
+    path: Path, config: LlamaConfig, tensors: Mapping[str, Tensor], special: Mapping[str, int | None] | None = None
+) -> None:
+    """Writes a folder that transformers opens, in shards of at most 5 GB.
+
+    Args:
+        path: Made when it is missing.
+        config: The decoder's size.
+        tensors: By our names.
+        special: What `config.json` says of special tokens besides.
+    """
+    write_folder(path, llama_json(config) | dict(special or {}), to_theirs(llama_keys(config), tensors))
+
+
+def require_same_size(asked: LlamaConfig | None, found: LlamaConfig, path: Path) -> None:
+    """Refuses a size that is not the one asked for.
+
+    Raises:
+        WeightsError: They differ; the first field that does is named.
+    """
+    if asked is not None and asked != found:
+        name = next(name for name in LlamaConfig.__slots__ if getattr(asked, name) != getattr(found, name))
+        raise WeightsError(
+            f"{path} says {name} {getattr(found, name)}, but the preset has {getattr(asked, name)}; "
+            "leave out --preset or name the right one"
+        )
 
 
 def read_llama_meta(path: Path, context: int = 2048) -> tuple[LlamaConfig, dict[str, Tensor]]:

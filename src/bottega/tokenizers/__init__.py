@@ -12,11 +12,22 @@ from bottega.tokenizers.language import (
     require_fit,
     tokenizer_from_json,
 )
-from bottega.tokenizers.language_folders import read_language_folder, write_language_folder
+from bottega.tokenizers.language_folders import (
+    TOKENIZER,
+    has_tokenizer,
+    read_language_folder,
+    read_tokenizer,
+    write_language_folder,
+    write_tokenizer,
+)
 from bottega.tokenizers.until import TextUntil
 
 __all__ = [
     "SPARE",
+    "TOKENIZER",
+    "has_tokenizer",
+    "read_tokenizer",
+    "write_tokenizer",
     "BpeTokenizer",
     "ChatTokens",
     "LanguageTokenizer",

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from tokenizers import Tokenizer
 
 from bottega.errors import FileError
-from bottega.tokenizers.language import LanguageTokenizer, SentencePieceTokenizer, TextTokenizer
+from bottega.tokenizers.language import (
+    LanguageTokenizer,
+    SentencePieceTokenizer,
+    TextTokenizer,
+    require_fit,
+    tokenizer_from_json,
+)
 from bottega.weights import read_json, write_bytes, write_text
 
+TOKENIZER: Final = "tokenizer"
+"""Under this name a language model's weights carry their tokenizer among their assets."""
+
+FILES: Final = ("tokenizer.json", "tokenizer.model")
 ENDS = ("</s>", "<|endoftext|>", "<|end_of_text|>")
 LARGEST = 64 << 20  # bytes of a tokenizer's file
 
@@ -23,13 +34,53 @@ def read_language_folder(folder: Path) -> TextTokenizer:
         FileError: If the folder holds neither, or a damaged one, or its end token is not known.
     """
     names = _special_names(folder)
-    fast, pieces = folder / "tokenizer.json", folder / "tokenizer.model"
+    fast, pieces = (folder / name for name in FILES)
     if fast.is_file():
         return _from_fast(fast, names)
     if not pieces.is_file():
         raise FileError(f"{folder} holds neither tokenizer.json nor tokenizer.model; copy the tokenizer's file there")
     added = read_json(folder / "added_tokens.json") if (folder / "added_tokens.json").is_file() else {}
     return SentencePieceTokenizer(_checked(pieces).read_bytes(), pad=added.get(names.get("pad_token", "")))
+
+
+def read_tokenizer(folder: Path, vocabulary: int) -> dict[str, str]:
+    """The asset of a folder's tokenizer; empty where the folder holds none.
+
+    Args:
+        folder: The model's folder.
+        vocabulary: Tokens that the model knows.
+
+    Raises:
+        FileError: The file is damaged, or another model's.
+    """
+    if not has_tokenizer(folder):
+        return {}
+    tokenizer = read_language_folder(folder)
+    require_fit(tokenizer, vocabulary)
+    return {TOKENIZER: tokenizer.to_json()}
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a folder holds a tokenizer that `read_language_folder` reads."""
+    return any((folder / name).is_file() for name in FILES)
+
+
+def write_tokenizer(folder: Path, assets: Mapping[str, str], longest: int) -> dict[str, int | None]:
+    """Writes the tokenizer among a model's assets, if there is one.
+
+    Args:
+        folder: Made when it is missing.
+        assets: The model's assets.
+        longest: Most tokens of a text.
+
+    Returns:
+        What transformers' `config.json` says of its special tokens.
+    """
+    if TOKENIZER not in assets:
+        return {}
+    tokenizer = tokenizer_from_json(assets[TOKENIZER])
+    write_language_folder(folder, tokenizer, longest)
+    return {"bos_token_id": tokenizer.start, "eos_token_id": tokenizer.end, "pad_token_id": tokenizer.pad}
 
 
 def write_language_folder(folder: Path, asset: TextTokenizer, longest: int) -> None:

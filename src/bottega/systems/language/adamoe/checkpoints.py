@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from bottega.errors import WeightsError
 from bottega.networks import MixtralConfig, mixtral_config, mixtral_json, mixtral_keys
 from bottega.room import Checkpoint, CheckpointFormat
-from bottega.systems.language.adamoe.model import TOKENIZER
-from bottega.tokenizers import read_language_folder, require_fit, tokenizer_from_json, write_language_folder
+from bottega.tokenizers import read_tokenizer, write_tokenizer
 from bottega.weights import (
     add_prefix,
     read_folder_config,
@@ -31,11 +30,8 @@ def read_hf(path: Path, config: MixtralConfig | None) -> Checkpoint:
     found = mixtral_config(read_folder_config(path))
     if config is not None and config != found:
         raise WeightsError(f"{path / 'config.json'} says {found}, but the preset has {config}; leave out --preset")
-    tensors, assets = to_ours(mixtral_keys(found), read_folder_tensors(path)), dict[str, str]()
-    if any((path / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
-        tokenizer = read_language_folder(path)
-        require_fit(tokenizer, found.decoder.vocabulary)
-        assets[TOKENIZER] = tokenizer.to_json()
+    tensors = to_ours(mixtral_keys(found), read_folder_tensors(path))
+    assets = read_tokenizer(path, found.decoder.vocabulary)
     return Checkpoint(config=found, tensors=add_prefix(tensors, "decoder"), assets=assets)
 
 
@@ -46,12 +42,8 @@ def write_hf(checkpoint: Checkpoint, path: Path) -> None:
         WeightsError: A routing that the layout does not have.
     """
     config: MixtralConfig = checkpoint.config
-    said: dict[str, Any] = mixtral_json(config)
     theirs = to_theirs(mixtral_keys(config), take_prefix(checkpoint.tensors, "decoder"))
-    if (text := checkpoint.assets.get(TOKENIZER)) is not None:
-        tokenizer = tokenizer_from_json(text)
-        said |= {"bos_token_id": tokenizer.start, "eos_token_id": tokenizer.end, "pad_token_id": tokenizer.pad}
-        write_language_folder(path, tokenizer, config.decoder.context)
+    said = mixtral_json(config) | write_tokenizer(path, checkpoint.assets, config.decoder.context)
     write_folder(path, said, theirs)
 
 

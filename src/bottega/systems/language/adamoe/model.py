@@ -8,10 +8,7 @@ from torch import Tensor, nn
 
 from bottega.networks import MixtralConfig, mixtral
 from bottega.processes.decoding import Language, NoTokens, TextTokens
-from bottega.tokenizers import TextTokenizer, require_fit, tokenizer_from_json
-
-TOKENIZER = "tokenizer"
-"""The name of the tokenizer among a checkpoint's assets."""
+from bottega.tokenizers import TOKENIZER, TextTokenizer, require_fit, tokenizer_from_json
 
 
 class AdaMoe(nn.Module):

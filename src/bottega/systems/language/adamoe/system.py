@@ -14,8 +14,9 @@ from bottega.systems.language.adamoe.checkpoints import FORMATS
 from bottega.systems.language.adamoe.config import PRESETS, AdaMoeOptions, configure
 from bottega.systems.language.adamoe.evaluation import evaluate
 from bottega.systems.language.adamoe.inference import AdaMoeRequest, infer
-from bottega.systems.language.adamoe.model import TOKENIZER, AdaMoe
+from bottega.systems.language.adamoe.model import AdaMoe
 from bottega.systems.language.adamoe.recipe import STAGES, Texts, queries
+from bottega.tokenizers import TOKENIZER
 
 
 def _room(model: nn.Module) -> AdaMoe:

@@ -6,11 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from bottega.networks import llama_config, llama_json, llama_keys
+from bottega.networks import read_llama_hf, write_llama_hf
 from bottega.room import Checkpoint, CheckpointFormat
 from bottega.systems.language.cllm.config import PUBLISHED, CllmConfig
-from bottega.weights import add_prefix, read_folder_config, read_folder_tensors, take_prefix, to_ours, to_theirs
-from bottega.weights import write_folder as write_published
+from bottega.weights import add_prefix, take_prefix
 
 
 def read_hf(path: Path, config: CllmConfig | None) -> Checkpoint:
@@ -20,18 +19,14 @@ def read_hf(path: Path, config: CllmConfig | None) -> Checkpoint:
         FileError: A file is missing or damaged.
         WeightsError: Another architecture, or keys that do not fit.
     """
-    network = llama_config(read_folder_config(path))
-    tensors = to_ours(llama_keys(network), read_folder_tensors(path))
+    network, tensors = read_llama_hf(path)
     found = replace(PUBLISHED if config is None else config, network=network)
     return Checkpoint(config=found, tensors=add_prefix(tensors, "student"))
 
 
 def write_hf(checkpoint: Checkpoint, path: Path) -> None:
     """Writes a folder that transformers opens."""
-    network = checkpoint.config.network
-    write_published(
-        path, llama_json(network), to_theirs(llama_keys(network), take_prefix(checkpoint.tensors, "student"))
-    )
+    write_llama_hf(path, checkpoint.config.network, take_prefix(checkpoint.tensors, "student"))
 
 
 FORMATS: Final = {

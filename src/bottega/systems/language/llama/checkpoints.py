@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from bottega.errors import WeightsError
-from bottega.networks import LlamaConfig, llama_config, llama_json, llama_keys, read_llama_meta, write_llama_meta
+from bottega.networks import (
+    LlamaConfig,
+    read_llama_hf,
+    read_llama_meta,
+    require_same_size,
+    write_llama_hf,
+    write_llama_meta,
+)
 from bottega.room import Checkpoint, CheckpointFormat
-from bottega.systems.language.llama.model import TOKENIZER
-from bottega.tokenizers import (
-    TextTokenizer,
-    read_language_folder,
-    require_fit,
-    tokenizer_from_json,
-    write_language_folder,
-)
-from bottega.weights import (
-    add_prefix,
-    read_folder_config,
-    read_folder_tensors,
-    take_prefix,
-    to_ours,
-    to_theirs,
-    write_folder,
-)
-
-TOKENIZER_FILES: Final = ("tokenizer.json", "tokenizer.model")
+from bottega.tokenizers import has_tokenizer, read_tokenizer, write_tokenizer
+from bottega.weights import add_prefix, take_prefix
 
 
 def read_hf(path: Path, config: LlamaConfig | None) -> Checkpoint:
@@ -36,22 +25,18 @@ def read_hf(path: Path, config: LlamaConfig | None) -> Checkpoint:
         FileError: A file is missing or damaged, or the tokenizer is another model's.
         WeightsError: Another architecture or size than asked for, or keys that do not fit.
     """
-    found = llama_config(read_folder_config(path))
-    _require_same(config, found, path / "config.json")
-    tensors = to_ours(llama_keys(found), read_folder_tensors(path))
-    return Checkpoint(config=found, tensors=add_prefix(tensors, "decoder"), assets=_tokenizer(found, path))
+    found, tensors = read_llama_hf(path)
+    require_same_size(config, found, path / "config.json")
+    return Checkpoint(
+        config=found, tensors=add_prefix(tensors, "decoder"), assets=read_tokenizer(path, found.vocabulary)
+    )
 
 
 def write_hf(checkpoint: Checkpoint, path: Path) -> None:
     """Writes a folder that transformers opens, in shards of at most 5 GB."""
     config: LlamaConfig = checkpoint.config
-    theirs = to_theirs(llama_keys(config), take_prefix(checkpoint.tensors, "decoder"))
-    said, special = llama_json(config), dict[str, Any]()
-    if TOKENIZER in checkpoint.assets:
-        tokenizer = tokenizer_from_json(checkpoint.assets[TOKENIZER])
-        special = {"bos_token_id": tokenizer.start, "eos_token_id": tokenizer.end, "pad_token_id": tokenizer.pad}
-        write_language_folder(path, tokenizer, config.context)
-    write_folder(path, said | special, theirs)
+    special = write_tokenizer(path, checkpoint.assets, config.context)
+    write_llama_hf(path, config, take_prefix(checkpoint.tensors, "decoder"), special)
 
 
 def read_meta(path: Path, config: LlamaConfig | None) -> Checkpoint:
@@ -64,12 +49,10 @@ def read_meta(path: Path, config: LlamaConfig | None) -> Checkpoint:
         WeightsError: Another size than asked for, or shards that do not fit together.
     """
     found, tensors = read_llama_meta(path, 2048 if config is None else config.context)
-    _require_same(config, found, path / "params.json")
-    places = [place for place in (path, path.parent) if any((place / name).is_file() for name in TOKENIZER_FILES)]
+    require_same_size(config, found, path / "params.json")
+    place = next((place for place in (path, path.parent) if has_tokenizer(place)), path)
     return Checkpoint(
-        config=found,
-        tensors=add_prefix(tensors, "decoder"),
-        assets=_tokenizer(found, places[0] if places else path),
+        config=found, tensors=add_prefix(tensors, "decoder"), assets=read_tokenizer(place, found.vocabulary)
     )
 
 
@@ -81,26 +64,7 @@ def write_meta(checkpoint: Checkpoint, path: Path) -> None:
     """
     config: LlamaConfig = checkpoint.config
     write_llama_meta(path, config, take_prefix(checkpoint.tensors, "decoder"))
-    if TOKENIZER in checkpoint.assets:
-        write_language_folder(path, tokenizer_from_json(checkpoint.assets[TOKENIZER]), config.context)
-
-
-def _tokenizer(config: LlamaConfig, folder: Path) -> dict[str, str]:
-    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
-        return {}
-    tokenizer: TextTokenizer = read_language_folder(folder)
-    require_fit(tokenizer, config.vocabulary)
-    return {TOKENIZER: tokenizer.to_json()}
-
-
-def _require_same(asked: LlamaConfig | None, found: LlamaConfig, path: Path) -> None:
-    if asked is not None and asked != found:
-        fields = [name for name in LlamaConfig.__slots__ if getattr(asked, name) != getattr(found, name)]
-        name = fields[0]
-        raise WeightsError(
-            f"{path} says {name} {getattr(found, name)}, but the preset has {getattr(asked, name)}; "
-            "leave out --preset or name the right one"
-        )
+    write_tokenizer(path, checkpoint.assets, config.context)
 
 
 FORMATS: Final = {

@@ -9,10 +9,7 @@ from torch import Tensor, nn
 from bottega.errors import WeightsError
 from bottega.networks import Llama, LlamaConfig
 from bottega.processes.decoding import Language, NoTokens
-from bottega.tokenizers import TextTokenizer, require_fit, tokenizer_from_json
-
-TOKENIZER = "tokenizer"
-"""The name of the tokenizer among a checkpoint's assets."""
+from bottega.tokenizers import TOKENIZER, TextTokenizer, require_fit, tokenizer_from_json
 
 
 class LlamaPipeline(nn.Module):

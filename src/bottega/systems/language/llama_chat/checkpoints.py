@@ -14,30 +14,20 @@ from bottega.layers import merged_weight
 from bottega.networks import (
     Llama,
     LlamaConfig,
-    llama_config,
-    llama_json,
-    llama_keys,
     llama_lora_parts,
+    read_llama_hf,
     read_llama_meta,
     read_peft,
+    require_same_size,
+    write_llama_hf,
     write_llama_meta,
     write_peft,
 )
 from bottega.room import Checkpoint, CheckpointFormat
 from bottega.systems.language.llama_chat.config import ChatConfig, Role
-from bottega.systems.language.llama_chat.model import TOKENIZER, ChatModel, new_adapters, new_heads
-from bottega.tokenizers import read_language_folder, require_fit, tokenizer_from_json, write_language_folder
-from bottega.weights import (
-    add_prefix,
-    read_folder_config,
-    read_folder_tensors,
-    read_tensors,
-    take_prefix,
-    to_ours,
-    to_theirs,
-    write_folder,
-    write_tensors,
-)
+from bottega.systems.language.llama_chat.model import ChatModel, new_adapters, new_heads
+from bottega.tokenizers import has_tokenizer, read_tokenizer, write_tokenizer
+from bottega.weights import add_prefix, read_tensors, take_prefix, write_tensors
 
 HEADS: Final = "heads.safetensors"
 ADAPTERS: Final = "adapters"
@@ -61,30 +51,21 @@ def read_hf(path: Path, config: ChatConfig | None) -> Checkpoint:
     roles = [role for role in Role if (path / ADAPTERS / role.value / SETTINGS).is_file()]
     if config is None and roles:
         found = dataclasses.replace(found, adapters=read_peft(path / ADAPTERS / roles[0].value).config)
-    if config is not None and found != config:
-        names = [name for name in LlamaConfig.__slots__ if getattr(decoder, name) != getattr(config.decoder, name)]
-        said, wanted = (getattr(one, names[0]) for one in (decoder, config.decoder))
-        raise WeightsError(
-            f"{path} has {names[0]} {said}, but the preset has {wanted}; leave out --preset or name the right one"
-        )
+    require_same_size(None if config is None else config.decoder, decoder, path)
     own = _fresh(found)
     for role in roles if found.adapters is not None else ():
         own |= add_prefix(_fitting(path, found, role), f"adapters.{role.value}")
     if found.adapters is not None and (path / HEADS).is_file():
         own |= add_prefix(read_tensors(path / HEADS), "heads")
-    return Checkpoint(config=found, tensors=add_prefix(tensors, "decoder") | own, assets=_tokenizer(decoder, place))
+    tensors = add_prefix(tensors, "decoder") | own
+    return Checkpoint(config=found, tensors=tensors, assets=read_tokenizer(place, decoder.vocabulary))
 
 
 def write_hf(checkpoint: Checkpoint, path: Path) -> None:
     """Writes a folder that transformers opens, with each adapter in a folder below it that peft opens."""
     config: ChatConfig = checkpoint.config
-    special: dict[str, int | None] = {}
-    if TOKENIZER in checkpoint.assets:
-        tokenizer = tokenizer_from_json(checkpoint.assets[TOKENIZER])
-        special = {"bos_token_id": tokenizer.start, "eos_token_id": tokenizer.end, "pad_token_id": tokenizer.pad}
-        write_language_folder(path, tokenizer, config.decoder.context)
-    theirs = to_theirs(llama_keys(config.decoder), take_prefix(checkpoint.tensors, "decoder"))
-    write_folder(path, llama_json(config.decoder) | special, theirs)
+    special = write_tokenizer(path, checkpoint.assets, config.decoder.context)
+    write_llama_hf(path, config.decoder, take_prefix(checkpoint.tensors, "decoder"), special)
     if config.adapters is None:
         return
     with torch.device("meta"):
@@ -103,13 +84,12 @@ def read_meta(path: Path, config: ChatConfig | None) -> Checkpoint:
         WeightsError: Another size than asked for, or shards that do not fit together.
     """
     decoder, tensors = read_llama_meta(path, CONTEXT if config is None else config.decoder.context)
-    if config is not None and decoder != config.decoder:
-        raise WeightsError(f"{path / 'params.json'} has another size than the preset; leave out --preset")
-    place = next((place for place in (path, path.parent) if _has_tokenizer(place)), path)
+    require_same_size(None if config is None else config.decoder, decoder, path / "params.json")
+    place = next((place for place in (path, path.parent) if has_tokenizer(place)), path)
     return Checkpoint(
         config=ChatConfig(decoder=decoder),
         tensors=add_prefix(tensors, "decoder"),
-        assets=_tokenizer(decoder, place),
+        assets=read_tokenizer(place, decoder.vocabulary),
     )
 
 
@@ -123,15 +103,13 @@ def write_meta(checkpoint: Checkpoint, path: Path) -> None:
     if config.adapters is not None:
         raise WeightsError("Meta's layout has no place for adapters; write --to hf")
     write_llama_meta(path, config.decoder, take_prefix(checkpoint.tensors, "decoder"))
-    if TOKENIZER in checkpoint.assets:
-        write_language_folder(path, tokenizer_from_json(checkpoint.assets[TOKENIZER]), config.decoder.context)
+    write_tokenizer(path, checkpoint.assets, config.decoder.context)
 
 
 def _decoder(path: Path, bases: int) -> tuple[LlamaConfig, dict[str, Tensor], Path]:
     """The decoder of a folder, its tensors, and where its tokenizer lies."""
     if not (path / SETTINGS).is_file():
-        found = llama_config(read_folder_config(path))
-        return found, to_ours(llama_keys(found), read_folder_tensors(path)), path
+        return *read_llama_hf(path), path
     adapter = read_peft(path)
     places = [place for place in (path / adapter.base, Path(adapter.base)) if adapter.base and place.is_dir()]
     if not places or bases == 0:
@@ -173,18 +151,6 @@ def _fitting(path: Path, config: ChatConfig, role: Role) -> dict[str, Tensor]:
     with torch.device("meta"):
         decoder = Llama(config.decoder)
     return dict(adapter.onto(decoder, llama_lora_parts(config.decoder)).state_dict())
-
-
-def _tokenizer(config: LlamaConfig, folder: Path) -> dict[str, str]:
-    if not _has_tokenizer(folder):
-        return {}
-    tokenizer = read_language_folder(folder)
-    require_fit(tokenizer, config.vocabulary)
-    return {TOKENIZER: tokenizer.to_json()}
-
-
-def _has_tokenizer(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model"))
 
 
 FORMATS: Final = {

@@ -17,10 +17,7 @@ from bottega.layers import Lora, applied, merge_into, merged
 from bottega.networks import Llama, llama_lora
 from bottega.processes.decoding import Language, Message, NoTokens, Speaker
 from bottega.systems.language.llama_chat.config import REWARDS, ChatConfig, Role
-from bottega.tokenizers import ChatTokens, TextTokenizer, chat_tokens, require_fit, tokenizer_from_json
-
-TOKENIZER: Final = "tokenizer"
-"""The name of the tokenizer among a checkpoint's assets."""
+from bottega.tokenizers import TOKENIZER, ChatTokens, TextTokenizer, chat_tokens, require_fit, tokenizer_from_json
 
 VALUE: Final = "value"
 """The head that says what reward PPO expects."""

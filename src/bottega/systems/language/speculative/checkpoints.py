@@ -6,18 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from bottega.networks import llama_config, llama_json, llama_keys
+from bottega.networks import read_llama_hf, write_llama_hf
 from bottega.room import Checkpoint, CheckpointFormat
 from bottega.systems.language.speculative.config import PUBLISHED, SpeculativeConfig
-from bottega.weights import (
-    add_prefix,
-    read_folder_config,
-    read_folder_tensors,
-    take_prefix,
-    to_ours,
-    to_theirs,
-    write_folder,
-)
+from bottega.weights import add_prefix, take_prefix
 
 
 def read_hf(path: Path, config: SpeculativeConfig | None) -> Checkpoint:
@@ -27,16 +19,13 @@ def read_hf(path: Path, config: SpeculativeConfig | None) -> Checkpoint:
         FileError: A file is missing or damaged.
         WeightsError: Another architecture, or keys that do not fit.
     """
-    draft = llama_config(read_folder_config(path))
-    tensors = to_ours(llama_keys(draft), read_folder_tensors(path))
+    draft, tensors = read_llama_hf(path)
     return Checkpoint(config=replace(config or PUBLISHED, draft=draft), tensors=add_prefix(tensors, "draft"))
 
 
 def write_hf(checkpoint: Checkpoint, path: Path) -> None:
     """Writes a folder that transformers opens as an assistant model."""
-    config: SpeculativeConfig = checkpoint.config
-    theirs = to_theirs(llama_keys(config.draft), take_prefix(checkpoint.tensors, "draft"))
-    write_folder(path, llama_json(config.draft), theirs)
+    write_llama_hf(path, checkpoint.config.draft, take_prefix(checkpoint.tensors, "draft"))
 
 
 FORMATS: Final = {

@@ -17,10 +17,10 @@ from bottega.systems.language.adamoe.checkpoints import read_hf, write_hf
 from bottega.systems.language.adamoe.config import PRESETS, AdaMoeOptions, configure
 from bottega.systems.language.adamoe.evaluation import evaluate, nats
 from bottega.systems.language.adamoe.inference import AdaMoeRequest, Show, experts_per_token, infer
-from bottega.systems.language.adamoe.model import TOKENIZER, AdaMoe
+from bottega.systems.language.adamoe.model import AdaMoe
 from bottega.systems.language.adamoe.objective import adamoe_loss
 from bottega.systems.language.adamoe.recipe import STAGES, AdaMoeRecipe, queries
-from bottega.tokenizers import LanguageTokenizer
+from bottega.tokenizers import TOKENIZER, LanguageTokenizer
 from bottega.training import fit
 
 DECODER = LlamaConfig(vocabulary=320, context=48, width=32, depth=2, num_heads=2, num_kv_heads=1, hidden=24, tied=True)

@@ -247,7 +247,7 @@ def test_meta_s_folders_hold_what_has_no_adapters(model, tmp_path):
     found = read_meta(tmp_path, None)
     assert found.config == plain
     assert all(torch.equal(value, found.tensors[key]) for key, value in start.state_dict().items())
-    with pytest.raises(WeightsError, match="size"):
+    with pytest.raises(WeightsError, match="says hidden"):
         read_meta(tmp_path, CONFIG)
     with pytest.raises(WeightsError, match="adapters"):
         write_meta(checkpoint(model), tmp_path)
