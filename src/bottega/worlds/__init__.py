@@ -10,13 +10,14 @@ from bottega.worlds.emoji import ColouredEmojiWorld, EmojiWorld
 from bottega.worlds.phantoms import Phantom, PhantomsWorld
 from bottega.worlds.pixels import compose, tight_box
 from bottega.worlds.sample import Box, Clip, Color, Question, Sample, Thing, World
-from bottega.worlds.shapes import MovingShapesWorld, ShapesWorld
+from bottega.worlds.shapes import MovingShapesWorld, NestedScene, NestedShapesWorld, ShapesWorld
 
 WORLDS: dict[str, Callable[[], World[Any]]] = {
     "emoji": EmojiWorld,
     "coloured-emoji": ColouredEmojiWorld,
     "shapes": ShapesWorld,
     "moving-shapes": MovingShapesWorld,
+    "nested-shapes": NestedShapesWorld,
     "phantoms": PhantomsWorld,
 }
 
@@ -25,7 +26,7 @@ def open_world(name: str) -> World[Any]:
     """A bundled world by name, with its default settings; for others, make it from its class.
 
     Args:
-        name: "emoji", "coloured-emoji", "shapes" or "moving-shapes".
+        name: "emoji", "coloured-emoji", "shapes", "moving-shapes", "nested-shapes" or "phantoms".
     """
     if name not in WORLDS:
         raise RequestError.of("world", name, f"one of {', '.join(WORLDS)}")
@@ -60,6 +61,8 @@ __all__ = [
     "Dice",
     "EmojiWorld",
     "MovingShapesWorld",
+    "NestedScene",
+    "NestedShapesWorld",
     "Phantom",
     "PhantomsWorld",
     "Question",
