@@ -6,6 +6,7 @@ The pictures are under the SIL Open Font License 1.1 (see `data/LICENSE.txt`); n
 from bottega.worlds.emoji.atlas import Emoji, languages, load_atlas, load_index, names
 from bottega.worlds.emoji.classes import EMOJI_CLASSES, HasCaption, class_number, class_of_sample, emoji_class
 from bottega.worlds.emoji.coloured import ColouredEmojiWorld, coloured_nouns
+from bottega.worlds.emoji.places import EmojiPlacesWorld, ground, place
 from bottega.worlds.emoji.splits import family_weights, held_out_ids, reference_pictures, split
 from bottega.worlds.emoji.world import EmojiWorld
 from bottega.worlds.pixels import compose
@@ -14,6 +15,7 @@ __all__ = [
     "ColouredEmojiWorld",
     "EMOJI_CLASSES",
     "Emoji",
+    "EmojiPlacesWorld",
     "EmojiWorld",
     "HasCaption",
     "class_number",
@@ -22,11 +24,13 @@ __all__ = [
     "compose",
     "emoji_class",
     "family_weights",
+    "ground",
     "held_out_ids",
     "languages",
     "load_atlas",
     "load_index",
     "names",
+    "place",
     "reference_pictures",
     "split",
 ]
