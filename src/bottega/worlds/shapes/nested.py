@@ -20,6 +20,7 @@ from bottega.worlds.shapes.stage import NEAREST, WALL, Pose, Stage, draw_wall, d
 
 SMALLEST = 32  # px, side of the smallest pictures in which parts can be told apart
 MOST = 8  # figures, so that all pieces have labels
+SHOWN = 1 / 400  # share of the picture from which on a figure counts as shown and is told of
 _PAIRS, _VIEWS = mix_text("pairs"), mix_text("views")
 
 
@@ -112,22 +113,23 @@ class NestedShapesWorld:
         dice = Dice(self.seed ^ _VIEWS, index)
         stage, poses = set_up(self, dice)
         while True:
-            first, second = (paint(stage, poses, self.size, draw_view(dice)) for _ in range(2))
-            if shown(first) & shown(second):
+            center = dice.pick(poses)
+            first, second = (paint(stage, poses, self.size, draw_view(dice, center)) for _ in range(2))
+            if shown(first, 0.01) & shown(second, 0.01):
                 return told(first, dice), told(second, dice)
 
 
-def shown(scene: NestedScene) -> set[int]:
-    """Numbers of the classes of which at least 1/400 of the picture is seen."""
+def shown(scene: NestedScene, share: float = SHOWN) -> set[int]:
+    """Numbers of the classes of which one figure is seen on at least this share of the picture."""
     areas = scene.areas
-    return {scene.pieces[whole].kind for whole in scene.wholes if areas[whole] >= scene.labels.size / 400}
+    return {scene.pieces[whole].kind for whole in scene.wholes if areas[whole] >= scene.labels.size * share}
 
 
-def draw_view(dice: Dice) -> View:
-    """Draws a square crop of a half to all of the scene's side, mirrored or not."""
-    zoom = 1 / dice.between(0.55, 1.0)
-    free = 1 - 1 / zoom
-    return View(left=free * dice.unit(), top=free * dice.unit(), zoom=zoom, flip=dice.below(2) == 1)
+def draw_view(dice: Dice, about: Pose) -> View:
+    """Draws a square crop of 0.5 to 0.95 of the scene's side, with an actor's middle in it, mirrored or not."""
+    side = dice.between(0.5, 0.95)
+    left, top = (min(max(middle - side * dice.between(0.2, 0.8), 0.0), 1.0 - side) for middle in (about.x, about.y))
+    return View(left=left, top=top, zoom=1 / side, flip=dice.below(2) == 1)
 
 
 def set_up(world: NestedShapesWorld, dice: Dice, about: Sequence[FigureClass] = ()) -> tuple[Stage, list[Pose]]:
@@ -157,7 +159,7 @@ def set_up(world: NestedShapesWorld, dice: Dice, about: Sequence[FigureClass] = 
 
 def told(scene: NestedScene, dice: Dice) -> NestedScene:
     """The scene with a caption that is true of what is seen."""
-    least = scene.labels.size / 400
+    least = scene.labels.size * SHOWN
     areas = scene.areas
     places = [place for place, whole in enumerate(scene.wholes) if areas[whole] >= least]
     things = [thing for thing in scene.things if (thing.box.width * thing.box.height) >= least]
