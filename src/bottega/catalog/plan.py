@@ -174,7 +174,8 @@ def plan_run(catalog: Catalog, system_id: str, preset: str) -> list[Plan]:
     fakes = Fakes.connected(catalog, system_id, config)
     made = [case for case in cases(system, ("red apple",), Path("picture.png")) if case.reads != "picture"]
     own = Case(title="run", request=system.tiny_request, reads="nothing")
-    return [_plan_request(system, fakes, case) for case in made or [own]]
+    plans = [_plan_request(system, fakes, case) for case in made or [own]]
+    return [plan for plan in plans if plan is not None] or [_forecast(system, fakes, own)]
 
 
 def _bundled_assets(catalog: Catalog, system_id: str) -> Mapping[str, str]:
@@ -183,15 +184,23 @@ def _bundled_assets(catalog: Catalog, system_id: str) -> Mapping[str, str]:
     return {} if path is None or not path.is_file() else read_native_header(path).assets
 
 
-def _plan_request(system: System, fakes: Fakes, case: Case) -> Plan:
-    """A forecast of one request; steps beyond the second are added up, not run."""
+def _plan_request(system: System, fakes: Fakes, case: Case) -> Plan | None:
+    """A forecast of one request; None where the words given say nothing to the mode, and the system has none for it."""
+    if case.reads == "words" and not _forecast(system, fakes, case).flops:
+        try:
+            own = dataclasses.replace(case.request, inputs=system.tiny_request.inputs)
+        except RequestError:
+            return None
+        case = dataclasses.replace(case, request=own, reads="nothing")
+    return _forecast(system, fakes, case)
+
+
+def _forecast(system: System, fakes: Fakes, case: Case) -> Plan:
+    """A forecast of one request as it is; steps beyond the second are added up, not run."""
 
     def count(request: Any) -> Plan:
         return _count(fakes, lambda model: system.infer(model.eval(), request, silent), case.title)
 
-    if case.reads == "words" and not count(case.request).flops:  # other words than its own say nothing to it
-        own = dataclasses.replace(case.request, inputs=system.tiny_request.inputs)
-        case = dataclasses.replace(case, request=own, reads="nothing")
     steps = getattr(case.request, "steps", None)
     if steps is None or steps < 3:
         return count(case.request)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch._inductor.exc import CppCompileError
 from training_toys import Regression
 
 from bottega.errors import FileError
@@ -44,6 +45,27 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_half_a_library_is_told_with_its_folder(library: Path, tmp_path: Path) -> None:
     with pytest.raises(FileError, match=f"damaged library in {tmp_path / 'cache'}, .*delete that folder"):
         fit(Broken(library), SETTINGS, tmp_path / "run")
+
+
+class Uncompilable(Regression):
+    """A recipe whose compiled step fails as torch does after it met half a library."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+    def compiled_parts(self) -> list[torch.nn.Module]:
+        return []
+
+    def step(self, state: TrainState, batch: dict[str, torch.Tensor]) -> dict[str, float]:
+        raise CppCompileError(["g++", str(self.folder / "kernel.main.cpp")], "'at::vec' has not been declared")
+
+
+def test_code_that_no_longer_compiles_is_told_with_its_folder(library: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileError, match=f"damaged library in {tmp_path / 'cache'}, .*--compile no"):
+        fit(Uncompilable(library.parent), SETTINGS, tmp_path / "run")
+    with pytest.raises(CppCompileError):
+        fit(Uncompilable(tmp_path / "elsewhere"), SETTINGS, tmp_path / "other")
 
 
 def test_other_errors_stay_what_they_are(library: Path, tmp_path: Path) -> None:
