@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from bottega.processes.decoding import Language
     from bottega.processes.diffusion import Prior
+    from bottega.processes.segmentation import Segmenter
     from bottega.training import FitSettings, Recipe
 
 Config = TypeVar("Config")
@@ -203,6 +204,7 @@ class Offer(Enum):
 
     PRIOR = "diffusion model"
     LANGUAGE = "language model"
+    SEGMENTER = "promptable segmenter"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -228,6 +230,7 @@ class System:
         files: The files that a request reads, as the request names them; their hashes go into a result's recipe.
         prior: A loaded model as rooms see it that work on any diffusion model; None when the room holds none.
         language: A loaded model as rooms see it that work on any language model; None when the room holds none.
+        segmenter: A loaded model as rooms see it that ask for masks by prompts; None when the room holds none.
         parts: Fields of the configuration that name other systems ("uvit", or "uvit:PRESET"), and what of theirs this
             one works with. Users choose others by `parts` of `load`, or by the command line's option of the same name.
         connect: `(model, what the parts offer, by field)`: called on a built model before its own weights are loaded.
@@ -251,6 +254,7 @@ class System:
     files: Callable[[Any], tuple[str | Path, ...]] | None = None
     prior: Callable[[Any], Prior] | None = None
     language: Callable[[Any], Language] | None = None
+    segmenter: Callable[[Any], Segmenter] | None = None
     parts: Mapping[str, Offer] = field(default_factory=dict)
     connect: Callable[[Any, Mapping[str, Any]], None] | None = None
     options: type | None = None
@@ -261,13 +265,15 @@ class System:
         weightless = (name for name, preset in self.presets.items() if self.parts and preset.parameters == 0)
         return self.bundled or next(weightless, None)
 
-    def offer(self, kind: Offer) -> Callable[[Any], Prior] | Callable[[Any], Language] | None:
+    def offer(self, kind: Offer) -> Callable[[Any], Any] | None:
         """What turns a loaded model into what other rooms take of it; None when it holds no such thing."""
         match kind:
             case Offer.PRIOR:
                 return self.prior
             case Offer.LANGUAGE:
                 return self.language
+            case Offer.SEGMENTER:
+                return self.segmenter
 
     def verbs(self) -> Iterable[str]:
         """The verbs that work on this system today, for `bottega list`."""

@@ -110,6 +110,7 @@ from bottega.networks.tables import (
 from bottega.networks.token_merging import merged_counts, merged_vit
 from bottega.networks.uvit import BlockNorm, UVitTrunk, UVitTrunkConfig, initialise_vit
 from bottega.networks.vit import VIT_SIZES, Vit, VitConfig
+from bottega.networks.vit_det import VIT_DET_SIZES, VitDet, VitDetConfig
 from bottega.networks.withdrawal import withdrawal_divergences, withdrawal_layer, withdrawn_states
 
 __all__ = [
@@ -170,9 +171,12 @@ __all__ = [
     "TimeEmbedding",
     "UVitTrunk",
     "UVitTrunkConfig",
+    "VIT_DET_SIZES",
     "VIT_SIZES",
     "Vit",
     "VitConfig",
+    "VitDet",
+    "VitDetConfig",
     "adm_keys_diffusers",
     "adm_keys_edm",
     "adm_keys_guided",

@@ -22,7 +22,7 @@ def picture_bytes(picture: np.ndarray, suffix: str, origin: Origin | None) -> by
     """A picture as a file's bytes; equal inputs give equal bytes.
 
     Args:
-        picture: uint8 `(height, width, 3)`.
+        picture: uint8 `(height, width, 3)`, or `(height, width, 4)` with opacity, which JPEG lays over white.
         suffix: ".png" and ".webp" (both lossless), ".jpg" or ".jpeg" (quality 95).
         origin: The recipe to keep inside: an iTXt chunk in PNG, EXIF's ImageDescription in the others.
     """
@@ -42,7 +42,8 @@ def picture_bytes(picture: np.ndarray, suffix: str, origin: Origin | None) -> by
     if suffix == ".webp":
         image.save(buffer, "WEBP", lossless=True, exif=exif)
     else:
-        image.save(buffer, "JPEG", quality=95, exif=exif)
+        opaque = image if image.mode == "RGB" else Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        opaque.convert("RGB").save(buffer, "JPEG", quality=95, exif=exif)
     return buffer.getvalue()
 
 

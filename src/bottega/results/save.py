@@ -7,8 +7,9 @@ import io
 import json
 import re
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -26,6 +27,11 @@ SUFFIXES = (*PICTURE_SUFFIXES, ".txt", ".json", ".npz")
 @runtime_checkable
 class _WithTexts(Protocol):
     def texts(self) -> tuple[str, ...] | None: ...
+
+
+@runtime_checkable
+class _WithRecord(Protocol):
+    def record(self) -> Mapping[str, Any]: ...
 
 
 @runtime_checkable
@@ -153,9 +159,15 @@ def slug(text: str, limit: int = 40) -> str:
 
 
 def json_bytes(result: Result, origin: Origin | None) -> bytes:
-    """Words, one record each, with the recipe. Equal results give equal bytes."""
+    """Words, one record each, and what else the result records, with the recipe. Equal results give equal bytes."""
     arrays = {name: array.tolist() for name, array in result.arrays().items() if array.dtype.kind == "U"}
-    record = {**arrays, "seed": result.seed, ORIGIN_KEY: None if origin is None else json.loads(origin.to_json())}
+    further = result.record() if isinstance(result, _WithRecord) else {}
+    record = {
+        **arrays,
+        **further,
+        "seed": result.seed,
+        ORIGIN_KEY: None if origin is None else json.loads(origin.to_json()),
+    }
     return (json.dumps(record, ensure_ascii=False, indent=2) + "\n").encode()
 
 

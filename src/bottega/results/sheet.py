@@ -79,9 +79,17 @@ def _wrap(text: str) -> list[list[tuple[str, Font]]]:
     return lines
 
 
+def on_paper(picture: np.ndarray, paper: tuple[int, int, int] = PAPER) -> np.ndarray:
+    """A picture without opacity: uint8 `(height, width, 3)`, or such with a fourth channel laid over a colour."""
+    if picture.shape[2] == 3:
+        return picture
+    below = Image.new("RGBA", picture.shape[1::-1], (*paper, 255))
+    return np.asarray(Image.alpha_composite(below, Image.fromarray(picture)).convert("RGB"))
+
+
 def _tile(picture: np.ndarray) -> Image.Image:
     """A picture scaled to fit a tile: small ones by a whole factor with hard pixels, large ones smoothly."""
-    image = Image.fromarray(picture)
+    image = Image.fromarray(on_paper(picture))
     longest = max(image.size)
     if longest <= TILE:
         factor = TILE // longest
@@ -95,7 +103,7 @@ def contact_sheet(pictures: list[np.ndarray], labels: list[str]) -> np.ndarray:
     """Lays pictures out in a grid with their words.
 
     Args:
-        pictures: uint8 `(height, width, 3)` each, of any sizes; at least one.
+        pictures: uint8 `(height, width, 3)` each, of any sizes, or `(height, width, 4)` with opacity; at least one.
         labels: One text per picture, in any script; what no font of this machine can draw is spelled out.
 
     Returns:

@@ -1,0 +1,33 @@
+"""Segmentation by prompts: the protocol, and what works on any model that keeps it."""
+
+from bottega.processes.segmentation.automatic import AutomaticSettings, FoundMasks, find_masks
+from bottega.processes.segmentation.promptable import (
+    INSIDE,
+    NO_POINT,
+    OUTSIDE,
+    PADDING,
+    Embedding,
+    Frame,
+    Prompts,
+    Segmenter,
+    Segments,
+    Session,
+    click,
+)
+
+__all__ = [
+    "INSIDE",
+    "NO_POINT",
+    "OUTSIDE",
+    "PADDING",
+    "AutomaticSettings",
+    "Embedding",
+    "FoundMasks",
+    "Frame",
+    "Prompts",
+    "Segmenter",
+    "Segments",
+    "Session",
+    "click",
+    "find_masks",
+]

@@ -1,0 +1,1 @@
+"""Perception: masks, tasks in pictures, and features of pictures."""

@@ -1,0 +1,24 @@
+"""Segment Anything: masks for points, boxes, masks and words.
+
+A picture is encoded once by a vision transformer; prompts become tokens; a small two-way transformer between both
+answers each prompt with three masks (whole, part, part of a part) and how well each is expected to fit.
+"""
+
+from bottega.room import Card
+
+CARD = Card(
+    title="Segment Anything",
+    sentence="Pictures and clicks, boxes, rough masks or words to masks with confidences, or every mask of a picture "
+    "at once, by a promptable segmentation transformer.",
+    citation="Kirillov et al., Segment Anything, ICCV 2023",
+    papers=("2304.02643",),
+    peer="facebookresearch/segment-anything; transformers.SamModel",
+    licence="The published weights (facebookresearch/segment-anything) are under Apache-2.0; SA-1B, which they were "
+    "trained on, has a research licence. The emoji world is Noto Color Emoji (OFL-1.1).",
+    missing=("Bundled weights that were trained on photographs: theirs are emoji and drawn shapes.",),
+    deviations=(
+        "The published layouts are written as safetensors under the published names: bottega writes no pickles.",
+        "COCO records have boxes that hold the last column and row, as COCO reads them; the published generator's are "
+        "one pixel smaller.",
+    ),
+)

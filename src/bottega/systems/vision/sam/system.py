@@ -1,0 +1,29 @@
+"""Segment Anything as a record."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from bottega.room import System
+from bottega.systems.vision.sam.checkpoints import FORMATS
+from bottega.systems.vision.sam.config import PRESETS
+from bottega.systems.vision.sam.inference import SamRequest, SamSegmenter, files, infer
+from bottega.systems.vision.sam.model import Sam
+
+
+def _segmenter(model: nn.Module) -> SamSegmenter:
+    if not isinstance(model, Sam):
+        raise TypeError(f"Segment Anything is a Sam, not a {type(model).__name__}")
+    return SamSegmenter(model)
+
+
+SYSTEM = System(
+    presets=PRESETS,
+    build=Sam,
+    request=SamRequest,
+    infer=infer,
+    tiny_request=SamRequest(points="128,128"),
+    formats=FORMATS,
+    files=files,
+    segmenter=_segmenter,
+)
