@@ -20,6 +20,7 @@ from bottega.networks.clip import (
     clip_normalise,
     contrastive_loss,
 )
+from bottega.networks.contrastive import local_contrastive_loss
 from bottega.networks.diffusion_vit import DiffusionVit, DiffusionVitConfig, diffusion_vit_keys
 from bottega.networks.dit import (
     DIT_SIZES,
@@ -41,7 +42,9 @@ from bottega.networks.dit_tables import (
     dit_json,
     dit_keys,
 )
+from bottega.networks.eva import EVA_SIZES, Eva, EvaAttention, EvaBlock, EvaBlocks, EvaConfig, initialise_eva
 from bottega.networks.gpt2 import Gpt2, Gpt2Config
+from bottega.networks.image_text import ImageText
 from bottega.networks.llama import Llama, LlamaAttention, LlamaBlock, LlamaConfig
 from bottega.networks.llama_folders import (
     meta_config,
@@ -81,6 +84,8 @@ from bottega.networks.painter import (
 )
 from bottega.networks.painter_tables import painter_keys, seggpt_config, seggpt_json, seggpt_keys
 from bottega.networks.peft_folders import PeftAdapter, read_peft, write_peft
+from bottega.networks.stylegan2 import Noise, StyleGan2Config, StyleGan2Generator
+from bottega.networks.stylegan2_discriminator import StyleGan2Discriminator
 from bottega.networks.t5 import (
     T5_SIZES,
     T5Encoder,
@@ -148,6 +153,7 @@ __all__ = [
     "GPT2_KEYS",
     "Gpt2",
     "Gpt2Config",
+    "ImageText",
     "LEGACY_ROWS",
     "LLAMA_PROJECTIONS",
     "Llama",
@@ -198,6 +204,7 @@ __all__ = [
     "gpt2_config",
     "gpt2_json",
     "initialise_dit",
+    "initialise_eva",
     "initialise_painter",
     "initialise_vit",
     "llama_config",
@@ -206,6 +213,7 @@ __all__ = [
     "llama_lora",
     "llama_lora_parts",
     "llama_meta_keys",
+    "local_contrastive_loss",
     "meta_config",
     "meta_params",
     "ncsnpp_keys",
@@ -230,6 +238,12 @@ __all__ = [
     "ChosenDepths",
     "ChosenTokens",
     "Dense",
+    "EVA_SIZES",
+    "Eva",
+    "EvaAttention",
+    "EvaBlock",
+    "EvaBlocks",
+    "EvaConfig",
     "Experts",
     "MixtralConfig",
     "Routing",

@@ -5,7 +5,7 @@ from bottega.training.checkpoint import Snapshot, list_checkpoints, load_checkpo
 from bottega.training.ema import Ema
 from bottega.training.fit import fit
 from bottega.training.journal import NotFiniteError, Tensorboard
-from bottega.training.optimizers import adamw, decay_groups, optimizer_of
+from bottega.training.optimizers import Lamb, adamw, decay_groups, layer_rates, layered_groups, optimizer_of
 from bottega.training.progress import FitResult, TrainProgress
 from bottega.training.randomness import draw_generators, sample_generators
 from bottega.training.recipe import CompiledParts, OwnOptimizers, Previewing, Recipe, TrainState, autocast, descend
@@ -22,6 +22,7 @@ __all__ = [
     "FitSettings",
     "Fsdp",
     "InverseSquareRoot",
+    "Lamb",
     "Linear",
     "NotFiniteError",
     "Optimizer",
@@ -41,6 +42,8 @@ __all__ = [
     "describe",
     "draw_generators",
     "fit",
+    "layer_rates",
+    "layered_groups",
     "list_checkpoints",
     "load_checkpoint",
     "load_newest",

@@ -26,6 +26,8 @@ class Optimizer(enum.Enum):
     ADAMW = "adamw"
     MUON = "muon"
     """Muon on matrices, AdamW on the rest: fewer steps to the same loss for transformers, each a little dearer."""
+    LAMB = "lamb"
+    """AdamW's direction, each tensor's step as long as its weights are: for batches of many thousands."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -28,7 +28,7 @@ class BlockMasks:
         rows: Rows of patches.
         columns: Columns of patches.
         masked: Patches that are masked, from 0 to `rows * columns`. EVA masks 105 of 256; Painter 784 of 1568.
-        smallest: Least area of a rectangle, in patches, as it is drawn. BEiT and Painter 16, EVA 4.
+        smallest: Least area of a rectangle, in patches, as it is drawn; BEiT, EVA and Painter 16.
         largest: Greatest number of patches that one rectangle adds; None means `masked`.
         least_aspect: The ratio of height to width is drawn between this and its inverse, evenly in its logarithm.
         attempts: Rectangles tried before single patches are taken.

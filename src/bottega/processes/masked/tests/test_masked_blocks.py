@@ -10,7 +10,7 @@ import torch
 from bottega.errors import RequestError
 from bottega.processes.masked import BlockMasks, block_masks
 
-EVA = BlockMasks(rows=16, columns=16, masked=105, smallest=4)
+EVA = BlockMasks(rows=16, columns=16, masked=105)
 PAINTER = BlockMasks(rows=56, columns=28, masked=784)
 
 
