@@ -84,6 +84,8 @@ from bottega.networks.painter import (
 )
 from bottega.networks.painter_tables import painter_keys, seggpt_config, seggpt_json, seggpt_keys
 from bottega.networks.peft_folders import PeftAdapter, read_peft, write_peft
+from bottega.networks.stylegan2 import Noise, StyleGan2Config, StyleGan2Generator
+from bottega.networks.stylegan2_discriminator import StyleGan2Discriminator
 from bottega.networks.t5 import (
     T5_SIZES,
     T5Encoder,
@@ -161,6 +163,7 @@ __all__ = [
     "NEW_ROWS",
     "Ncsnpp",
     "NcsnppConfig",
+    "Noise",
     "Painter",
     "PainterBlock",
     "PainterConfig",
@@ -168,6 +171,9 @@ __all__ = [
     "PeftAdapter",
     "Progressive",
     "TargetKind",
+    "StyleGan2Config",
+    "StyleGan2Discriminator",
+    "StyleGan2Generator",
     "T5Encoder",
     "T5EncoderConfig",
     "T5_SIZES",

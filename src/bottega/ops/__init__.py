@@ -4,7 +4,7 @@ from bottega.ops.boxes import box_areas, box_overlaps, non_maximum_suppression
 from bottega.ops.fir import double_side, filter_lines, halve_side, low_pass, spread
 from bottega.ops.masks import boxes_of_masks, mask_overlaps, stability
 from bottega.ops.matrix_nms import matrix_nms
-from bottega.ops.regions import label_regions, without_small_holes, without_small_islands
+from bottega.ops.regions import depths, grown, label_regions, without_small_holes, without_small_islands
 from bottega.ops.run_lengths import RunLengths, coco_segmentation
 
 __all__ = [
@@ -16,6 +16,8 @@ __all__ = [
     "double_side",
     "filter_lines",
     "halve_side",
+    "depths",
+    "grown",
     "label_regions",
     "low_pass",
     "mask_overlaps",

@@ -9,6 +9,7 @@ from bottega.worlds.dice import Dice, mix_text
 from bottega.worlds.emoji import ColouredEmojiWorld, EmojiWorld
 from bottega.worlds.phantoms import Phantom, PhantomsWorld
 from bottega.worlds.pixels import compose, tight_box
+from bottega.worlds.portraits import PortraitsWorld
 from bottega.worlds.sample import Box, Clip, Color, Question, Sample, Thing, World
 from bottega.worlds.shapes import MovingShapesWorld, NestedScene, NestedShapesWorld, ShapesWorld
 
@@ -19,6 +20,7 @@ WORLDS: dict[str, Callable[[], World[Any]]] = {
     "moving-shapes": MovingShapesWorld,
     "nested-shapes": NestedShapesWorld,
     "phantoms": PhantomsWorld,
+    "portraits": PortraitsWorld,
 }
 
 
@@ -65,6 +67,7 @@ __all__ = [
     "NestedShapesWorld",
     "Phantom",
     "PhantomsWorld",
+    "PortraitsWorld",
     "Question",
     "Sample",
     "ShapesWorld",
