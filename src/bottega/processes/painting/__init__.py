@@ -25,12 +25,15 @@ from bottega.processes.painting.palette import (
     read_classes,
 )
 from bottega.processes.painting.panoptic import Panoptic, read_panoptic
+from bottega.processes.painting.tasks import PUBLISHED_SHARES, PaintTask
 
 __all__ = [
+    "PUBLISHED_SHARES",
     "ColorDistance",
     "Instances",
     "KeyPoints",
     "LocationColors",
+    "PaintTask",
     "Panoptic",
     "PointBrush",
     "class_colors",
