@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
 
+    from bottega.networks import ImageText
     from bottega.processes.decoding import Language
     from bottega.processes.diffusion import Prior
     from bottega.processes.segmentation import Segmenter
@@ -204,6 +205,7 @@ class Offer(Enum):
 
     PRIOR = "diffusion model"
     LANGUAGE = "language model"
+    IMAGE_TEXT = "encoder of pictures and sentences"
     SEGMENTER = "promptable segmenter"
 
 
@@ -230,6 +232,7 @@ class System:
         files: The files that a request reads, as the request names them; their hashes go into a result's recipe.
         prior: A loaded model as rooms see it that work on any diffusion model; None when the room holds none.
         language: A loaded model as rooms see it that work on any language model; None when the room holds none.
+        image_text: A loaded model as rooms see it that compare pictures with sentences; None when the room holds none.
         segmenter: A loaded model as rooms see it that ask for masks by prompts; None when the room holds none.
         parts: Fields of the configuration that name other systems ("uvit", or "uvit:PRESET"), and what of theirs this
             one works with. Users choose others by `parts` of `load`, or by the command line's option of the same name.
@@ -254,6 +257,7 @@ class System:
     files: Callable[[Any], tuple[str | Path, ...]] | None = None
     prior: Callable[[Any], Prior] | None = None
     language: Callable[[Any], Language] | None = None
+    image_text: Callable[[Any], ImageText] | None = None
     segmenter: Callable[[Any], Segmenter] | None = None
     parts: Mapping[str, Offer] = field(default_factory=dict)
     connect: Callable[[Any, Mapping[str, Any]], None] | None = None
@@ -272,6 +276,8 @@ class System:
                 return self.prior
             case Offer.LANGUAGE:
                 return self.language
+            case Offer.IMAGE_TEXT:
+                return self.image_text
             case Offer.SEGMENTER:
                 return self.segmenter
 

@@ -34,7 +34,7 @@ Inside = str | int | tuple[str | int, ...]
 """Where in a pickle file the tensors are: an entry's name, a place in a list, or several of these, outermost first."""
 
 
-def read_tensors(path: Path, *, inside: Inside | None = None) -> dict[str, Tensor]:
+def read_tensors(path: Path, *, inside: Inside | None = None, perhaps: tuple[str, ...] = ()) -> dict[str, Tensor]:
     """Reads every tensor of a file, on the CPU.
 
     Args:
@@ -42,6 +42,8 @@ def read_tensors(path: Path, *, inside: Inside | None = None) -> dict[str, Tenso
             one (`model.safetensors.index.json`, `pytorch_model.bin.index.json`).
         inside: For pickle files: the entry that holds the tensors, such as "state_dict", 0 or ("ema", "shadow_params").
             None: the file itself is the mapping of names to tensors. Tensors in a list are named "0", "1", ...
+        perhaps: For pickle files of one kind that differ in it: entries of which the first that is there holds the
+            tensors; none of them: the file itself does. Not together with `inside`.
 
     Raises:
         FileError: A missing, empty, damaged or hostile file, or one of another format; the text says what to do.
@@ -55,7 +57,7 @@ def read_tensors(path: Path, *, inside: Inside | None = None) -> dict[str, Tenso
             raise FileError(f"{path} is a safetensors file: it is flat, so there is no {inside!r} inside it")
         return _read_safetensors(path)
     if suffix in PICKLE_SUFFIXES:
-        return _read_pickle(path, inside)
+        return _read_pickle(path, inside, perhaps)
     known = ", ".join((_SAFETENSORS, *PICKLE_SUFFIXES, f"*{_INDEX}"))
     raise FileError(f"{path} has an unknown extension {path.suffix!r}; weights are read from {known}")
 
@@ -199,8 +201,11 @@ def _shards(path: Path) -> dict[str, set[str]]:
     return shards
 
 
-def _read_pickle(path: Path, inside: Inside | None) -> dict[str, Tensor]:
-    content, steps = _load_pickle(path), () if inside is None else inside
+def _read_pickle(path: Path, inside: Inside | None, perhaps: tuple[str, ...] = ()) -> dict[str, Tensor]:
+    content = _load_pickle(path)
+    if inside is None and isinstance(content, Mapping):
+        inside = next((name for name in perhaps if isinstance(content.get(name), Mapping)), None)
+    steps = () if inside is None else inside
     for step in steps if isinstance(steps, tuple) else (steps,):
         content = _entry(path, content, step)
     if isinstance(content, list | tuple) and inside is not None:
