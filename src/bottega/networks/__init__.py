@@ -21,6 +21,11 @@ from bottega.networks.clip import (
     contrastive_loss,
 )
 from bottega.networks.contrastive import local_contrastive_loss
+from bottega.networks.compvis_tables import (
+    WHOLE_CLIP_TEXT_KEYS,
+    WHOLE_CLIP_VISION_KEYS,
+    compvis_autoencoder_keys,
+)
 from bottega.networks.diffusion_vit import DiffusionVit, DiffusionVitConfig, diffusion_vit_keys
 from bottega.networks.dit import (
     DIT_SIZES,
@@ -119,6 +124,9 @@ from bottega.networks.vit_det import VIT_DET_SIZES, VitDet, VitDetConfig
 from bottega.networks.withdrawal import withdrawal_divergences, withdrawal_layer, withdrawn_states
 
 __all__ = [
+    "WHOLE_CLIP_TEXT_KEYS",
+    "WHOLE_CLIP_VISION_KEYS",
+    "compvis_autoencoder_keys",
     "ADM_SIZES",
     "AUTOENCODER_KL_KEYS",
     "AdmBlock",

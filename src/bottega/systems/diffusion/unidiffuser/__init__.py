@@ -19,7 +19,6 @@ CARD = Card(
     missing=(
         "The bundled weights are small and learned on two CPU cores: people and faces come out right, rarer objects "
         "often as shapes of the right colour, and captions are seldom exact.",
-        "The authors' own .pth files are not read; the diffusers folders of the same weights are.",
         "Version 1's data type is always the better collection; requests do not choose it.",
     ),
     deviations=(

@@ -1,4 +1,4 @@
-"""UniDiffuser in the folder layout that diffusers and transformers read: `model_index.json` and a folder a part."""
+"""UniDiffuser in two folder layouts: that of diffusers, a folder a part; and the files of its authors."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from bottega.networks import (
     CAPTION_DECODER_KEYS,
     CLIP_TEXT_KEYS,
     CLIP_VISION_KEYS,
+    GPT2_KEYS,
+    WHOLE_CLIP_TEXT_KEYS,
+    WHOLE_CLIP_VISION_KEYS,
     BlockNorm,
     CaptionDecoderConfig,
     UVitTrunkConfig,
@@ -24,13 +27,14 @@ from bottega.networks import (
     clip_text_json,
     clip_vision_config,
     clip_vision_json,
+    compvis_autoencoder_keys,
     gpt2_config,
     gpt2_json,
 )
 from bottega.processes.diffusion import Epsilon, V
 from bottega.room import Checkpoint, CheckpointFormat
-from bottega.systems.diffusion.unidiffuser.config import JointUVitConfig, UniDiffuserConfig
-from bottega.tokenizers import read_tokenizer_folder, write_tokenizer_folder
+from bottega.systems.diffusion.unidiffuser.config import PRESETS, JointUVitConfig, UniDiffuserConfig
+from bottega.tokenizers import BpeTokenizer, read_tokenizer_folder, write_tokenizer_folder
 from bottega.weights import (
     Drop,
     Fuse,
@@ -38,12 +42,17 @@ from bottega.weights import (
     Rename,
     Reshape,
     add_prefix,
+    first_file,
+    nested,
     read_folder_config,
     read_folder_tensors,
+    read_json,
+    read_tensors,
     take_prefix,
     to_ours,
     to_theirs,
     write_folder,
+    write_tensors,
     write_text,
 )
 
@@ -161,6 +170,8 @@ def joint_json(config: JointUVitConfig) -> dict[str, Any]:
     }
 
 
+ENDINGS = ("pth", "safetensors")
+
 PARTS = {"joint": "unet", "autoencoder": "vae", "text": "text_encoder", "vision": "image_encoder",
          "caption": "text_decoder"}  # fmt: skip
 """Our parts and their folders."""
@@ -274,10 +285,134 @@ def write_diffusers(checkpoint: Checkpoint, path: Path) -> None:
         write_text(path / name, json.dumps(value, indent=2) + "\n")
 
 
+def _authors_block(ours: str, theirs: str) -> KeyTable:
+    return (
+        Rename(f"{ours}.attention.{{rest}}", f"{theirs}.attn.{{rest}}"),
+        Rename(f"{ours}.norm1.{{rest}}", f"{theirs}.norm2.{{rest}}"),
+        Rename(f"{ours}.norm2.{{rest}}", f"{theirs}.norm3.{{rest}}"),
+        Rename(f"{ours}.mlp.{{rest}}", f"{theirs}.mlp.{{rest}}"),
+    )
+
+
+def authors_joint_table(config: JointUVitConfig) -> KeyTable:
+    """The joint noise predictor against `libs/uvit_multi_post_ln.py` and `libs/uvit_multi_post_ln_v1.py`."""
+    width = config.trunk.width
+    tokens = 2 + config.text_tokens + 1 + config.patches
+    data_type: KeyTable = (
+        Rename("data_type_embed.weight", "token_embedding.weight"),
+        Rename("data_type_pos_embed", "pos_embed_token", change=Reshape((width,), (1, 1, width))),
+    )
+    return (
+        Rename("pos_embed", "pos_embed", change=Reshape((tokens, width), (1, tokens, width))),
+        *(data_type if config.data_type else ()),
+        Rename("patch_embed.{rest}", "patch_embed.{rest}"),
+        Rename("picture_embed.{rest}", "clip_img_embed.{rest}"),
+        Rename("text_embed.{rest}", "text_embed.{rest}"),
+        *_authors_block("trunk.in_blocks.{i}", "in_blocks.{i}"),
+        *_authors_block("trunk.mid_block", "mid_block"),
+        Rename("trunk.skips.{i}.linear.{rest}", "out_blocks.{i}.skip_linear.{rest}"),
+        Rename("trunk.skips.{i}.norm.{rest}", "out_blocks.{i}.norm1.{rest}"),
+        *_authors_block("trunk.out_blocks.{i}", "out_blocks.{i}"),
+        Rename("trunk.norm.{rest}", "norm.{rest}"),
+        Rename("latent_out.{rest}", "decoder_pred.{rest}"),
+        Rename("picture_out.{rest}", "clip_img_out.{rest}"),
+        Rename("text_out.{rest}", "text_out.{rest}"),
+    )
+
+
+AUTHORS_CAPTION_TABLE: KeyTable = (
+    Rename("encode_prefix.{rest}", "module.encode_prefix.{rest}"),
+    Rename("decode_prefix.{rest}", "module.decode_prefix.{rest}"),
+    *nested("gpt2", "module.gpt", GPT2_KEYS),
+)
+"""`libs/caption_decoder.py`, saved by the wrapper of many GPUs."""
+
+CAPTION_END = "<|EOS|>"
+"""The token that the authors add to GPT-2's."""
+
+TEXT_FOLDER, VISION_FOLDER, GPT2_FOLDER = "clip-vit-large-patch14", "clip-vit-base-patch32", "gpt2"
+"""Folders of the hub that the authors' code downloads."""
+
+
+def authors_tables(config: UniDiffuserConfig) -> dict[str, KeyTable]:
+    """The key table of every part in the authors' files and the folders that go with them."""
+    return {
+        "joint": authors_joint_table(config.joint),
+        "autoencoder": compvis_autoencoder_keys(config.autoencoder),
+        "text": WHOLE_CLIP_TEXT_KEYS,
+        "vision": WHOLE_CLIP_VISION_KEYS,
+        "caption": AUTHORS_CAPTION_TABLE,
+    }
+
+
+def read_authors(path: Path, config: UniDiffuserConfig | None) -> Checkpoint:
+    """Reads a folder of the authors' files, with the folders of CLIP and GPT-2 from the hub beside them.
+
+    The name of the noise predictor's file says which of the two published sizes it is; name the preset for another.
+
+    Raises:
+        FileError: A file is missing or damaged.
+        WeightsError: The keys or shapes do not fit the size.
+    """
+    network = first_file(path, tuple(f"uvit_{name}.{ending}" for name in ("v1", "v0") for ending in ENDINGS))
+    found = PRESETS[network.stem.removeprefix("uvit_")].config if config is None else config
+    caption = read_tensors(first_file(path, tuple(f"caption_decoder.{ending}" for ending in ENDINGS)))
+    theirs = {
+        "joint": read_tensors(network),
+        "autoencoder": read_tensors(first_file(path, tuple(f"autoencoder_kl.{ending}" for ending in ENDINGS))),
+        "text": read_folder_tensors(path / TEXT_FOLDER),
+        "vision": read_folder_tensors(path / VISION_FOLDER),
+        "caption": {key: tensor for key, tensor in caption.items() if not key.startswith("module.clip")},
+    }
+    tensors: dict[str, Tensor] = {}
+    for part, table in authors_tables(found).items():
+        tensors |= add_prefix(to_ours(table, theirs[part]), part)
+    assets = {
+        "text_tokenizer": read_tokenizer_folder(path / TEXT_FOLDER).to_json(),
+        "caption_tokenizer": _caption_tokenizer(path / GPT2_FOLDER, found.caption.gpt2.vocabulary).to_json(),
+    }
+    return Checkpoint(config=found, tensors=tensors, assets=assets)
+
+
+def _caption_tokenizer(folder: Path, vocabulary: int) -> BpeTokenizer:
+    """GPT-2's tokenizer; where the caption decoder knows one token more, that is the end of a caption."""
+    if not all((folder / name).is_file() for name in ("vocab.json", "merges.txt")):
+        raise FileError(f"{folder} lacks vocab.json or merges.txt; copy GPT-2's tokenizer there")
+    known: dict[str, int] = read_json(folder / "vocab.json")
+    if len(known) + 1 != vocabulary:
+        return read_tokenizer_folder(folder)
+    merges = (folder / "merges.txt").read_text("utf-8").splitlines()
+    return BpeTokenizer.gpt2(known | {CAPTION_END: len(known)}, merges, end=CAPTION_END)
+
+
+def write_authors(checkpoint: Checkpoint, path: Path) -> None:
+    """Writes the same files and folders under the same keys, as safetensors."""
+    config: UniDiffuserConfig = checkpoint.config
+    theirs = {
+        part: to_theirs(table, take_prefix(checkpoint.tensors, part)) for part, table in authors_tables(config).items()
+    }
+    path.mkdir(parents=True, exist_ok=True)
+    names = {"joint": "uvit_v1" if config.joint.data_type else "uvit_v0", "autoencoder": "autoencoder_kl"}
+    for part, name in {**names, "caption": "caption_decoder"}.items():
+        write_tensors(path / f"{name}.safetensors", theirs[part])
+    write_folder(path / TEXT_FOLDER, clip_text_json(config.text), theirs["text"], name="model.safetensors")
+    write_folder(path / VISION_FOLDER, clip_vision_json(config.vision), theirs["vision"], name="model.safetensors")
+    text = checkpoint.assets["text_tokenizer"]
+    write_tokenizer_folder(path / TEXT_FOLDER, text, "CLIPTokenizer", config.text.context)
+    caption = checkpoint.assets.get("caption_tokenizer", text)
+    write_tokenizer_folder(path / GPT2_FOLDER, caption, "GPT2Tokenizer", config.caption.gpt2.context)
+
+
 FORMATS = {
     "diffusers": CheckpointFormat(
         description="A folder with model_index.json and a folder a part, as thu-ml/unidiffuser-v1 on the hub.",
         read=read_diffusers,
         write=write_diffusers,
+    ),
+    "authors": CheckpointFormat(
+        description="The files of thu-ml/unidiffuser in one folder: uvit_v0.pth or uvit_v1.pth, autoencoder_kl.pth and "
+        "caption_decoder.pth, beside the hub's clip-vit-large-patch14/, clip-vit-base-patch32/ and gpt2/.",
+        read=read_authors,
+        write=write_authors,
     ),
 }

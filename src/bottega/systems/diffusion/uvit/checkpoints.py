@@ -7,18 +7,14 @@ from pathlib import Path
 from torch import Tensor
 
 from bottega.errors import FileError, RequestError
-from bottega.networks import CLIP_TEXT_KEYS, AutoencoderKlConfig, clip_text_json
+from bottega.networks import WHOLE_CLIP_TEXT_KEYS, clip_text_json, compvis_autoencoder_keys
 from bottega.room import Checkpoint, CheckpointFormat
 from bottega.systems.diffusion.uvit.config import ClassCondition, TextCondition, UVitConfig
 from bottega.tokenizers import read_tokenizer_folder, write_tokenizer_folder
 from bottega.weights import (
-    ConvAsLinear,
-    Drop,
-    Fuse,
     KeyTable,
     Rename,
     Reshape,
-    Rule,
     add_prefix,
     first_file,
     read_folder_tensors,
@@ -66,68 +62,6 @@ def network_table(config: UVitConfig) -> KeyTable:
     )
 
 
-def _resnet(ours: str, theirs: str, *, shortcut: bool) -> list[Rule]:
-    parts = ("norm1", "conv1", "norm2", "conv2")
-    rules: list[Rule] = [Rename(f"{ours}.{part}.{{rest}}", f"{theirs}.{part}.{{rest}}") for part in parts]
-    return [*rules, Rename(f"{ours}.shortcut.{{rest}}", f"{theirs}.nin_shortcut.{{rest}}")] if shortcut else rules
-
-
-def _stages(config: AutoencoderKlConfig, side: str) -> list[Rule]:
-    """The stages of a side. Theirs are numbered from fine to coarse on both sides; ours in order of use."""
-    decodes = side == "decoder"
-    sizes = config.channels[::-1] if decodes else config.channels
-    last, stage, change = len(sizes) - 1, *(("up", "upsample") if decodes else ("down", "downsample"))
-    rules: list[Rule] = []
-    for i, size in enumerate(sizes):
-        ours, theirs = f"{side}.stages.{i}", f"{side}.{stage}.{last - i if decodes else i}"
-        for j in range(config.blocks_per_stage + decodes):
-            grows = j == 0 and size != sizes[max(i - 1, 0)]
-            rules += _resnet(f"{ours}.blocks.{j}", f"{theirs}.block.{j}", shortcut=grows)
-        if i < last:
-            rules.append(Rename(f"{ours}.{stage}.conv.{{rest}}", f"{theirs}.{change}.conv.{{rest}}"))
-    return rules
-
-
-def _side(config: AutoencoderKlConfig, side: str) -> KeyTable:
-    ours, theirs = f"{side}.middle.attention", f"{side}.mid.attn_1"
-    attention: tuple[Rule, ...] = (
-        Rename(f"{ours}.norm.{{rest}}", f"{theirs}.norm.{{rest}}"),
-        Fuse(f"{ours}.qkv.weight", tuple(f"{theirs}.{part}.weight" for part in "qkv"), change=ConvAsLinear()),
-        Fuse(f"{ours}.qkv.bias", tuple(f"{theirs}.{part}.bias" for part in "qkv")),
-        Rename(f"{ours}.proj.weight", f"{theirs}.proj_out.weight", change=ConvAsLinear()),
-        Rename(f"{ours}.proj.bias", f"{theirs}.proj_out.bias"),
-    )
-    return (
-        *_stages(config, side),
-        *_resnet(f"{side}.middle.block1", f"{side}.mid.block_1", shortcut=False),
-        *(attention if config.middle_attention else ()),
-        *_resnet(f"{side}.middle.block2", f"{side}.mid.block_2", shortcut=False),
-        *(Rename(f"{side}.{part}.{{rest}}", f"{side}.{part}.{{rest}}") for part in ("conv_in", "norm_out", "conv_out")),
-    )
-
-
-def autoencoder_table(config: AutoencoderKlConfig) -> KeyTable:
-    """The autoencoder against `libs/autoencoder.py`, which has latent diffusion's own names."""
-    return (
-        *_side(config, "encoder"),
-        *_side(config, "decoder"),
-        Rename("to_moments.{rest}", "quant_conv.{rest}"),
-        Rename("from_latent.{rest}", "post_quant_conv.{rest}"),
-    )
-
-
-_NOT_TEXT = "of CLIP's picture tower or of the comparison with it, which U-ViT does not use"
-
-TEXT_TABLE: KeyTable = (
-    *CLIP_TEXT_KEYS,
-    *(
-        Drop(f"{part}.{{rest}}", _NOT_TEXT, optional=True)
-        for part in ("vision_model", "visual_projection", "text_projection")
-    ),
-    Drop("logit_scale", _NOT_TEXT, optional=True),
-)
-"""transformers' CLIPTextModel, or the text tower of its CLIPModel."""
-
 NETWORK_FILES = ("nnet_ema.pth", "nnet_ema.safetensors", "nnet.pth", "nnet.safetensors")
 AUTOENCODER_FILES = ("autoencoder_kl_ema.pth", "autoencoder_kl.pth", "autoencoder_kl.safetensors")
 
@@ -149,11 +83,11 @@ def read_authors(path: Path, config: UVitConfig | None) -> Checkpoint:
         raise FileError(f"{path} must be a folder for this size: put {_parts(config)} into one")
     network = read_tensors(first_file(path, NETWORK_FILES))
     tensors = add_prefix(to_ours(network_table(config), network), "network")
-    latents = to_ours(autoencoder_table(config.autoencoder), read_tensors(first_file(path, AUTOENCODER_FILES)))
+    latents = to_ours(compvis_autoencoder_keys(config.autoencoder), read_tensors(first_file(path, AUTOENCODER_FILES)))
     tensors |= add_prefix(latents, "autoencoder")
     if config.text is None:
         return Checkpoint(config=config, tensors=tensors)
-    tensors |= add_prefix(to_ours(TEXT_TABLE, read_folder_tensors(path / "clip")), "text")
+    tensors |= add_prefix(to_ours(WHOLE_CLIP_TEXT_KEYS, read_folder_tensors(path / "clip")), "text")
     return Checkpoint(
         config=config, tensors=tensors, assets={"tokenizer": read_tokenizer_folder(path / "clip").to_json()}
     )
@@ -169,9 +103,9 @@ def write_authors(checkpoint: Checkpoint, path: Path) -> None:
     path.mkdir(parents=True, exist_ok=True)
     write_tensors(path / "nnet_ema.safetensors", network)
     latents: dict[str, Tensor] = take_prefix(checkpoint.tensors, "autoencoder")
-    write_tensors(path / "autoencoder_kl.safetensors", to_theirs(autoencoder_table(config.autoencoder), latents))
+    write_tensors(path / "autoencoder_kl.safetensors", to_theirs(compvis_autoencoder_keys(config.autoencoder), latents))
     if config.text is not None:
-        theirs = to_theirs(TEXT_TABLE, take_prefix(checkpoint.tensors, "text"))
+        theirs = to_theirs(WHOLE_CLIP_TEXT_KEYS, take_prefix(checkpoint.tensors, "text"))
         write_folder(path / "clip", clip_text_json(config.text), theirs, name="model.safetensors")
         if "tokenizer" in checkpoint.assets:
             write_tokenizer_folder(path / "clip", checkpoint.assets["tokenizer"], "CLIPTokenizer", config.text.context)

@@ -31,10 +31,15 @@ import pytest
 import torch
 
 from bottega.errors import FileError, RequestError, WeightsError
-from bottega.networks import AutoencoderKl, AutoencoderKlConfig, ClipTextConfig, UVitTrunkConfig
+from bottega.networks import (
+    AutoencoderKl,
+    AutoencoderKlConfig,
+    ClipTextConfig,
+    UVitTrunkConfig,
+    compvis_autoencoder_keys,
+)
 from bottega.room import Checkpoint
 from bottega.systems.diffusion.uvit.checkpoints import (
-    autoencoder_table,
     network_table,
     read_authors,
     write_authors,
@@ -156,9 +161,9 @@ def test_a_planted_mutation_is_seen(pair):
 @torch.no_grad()
 def test_the_autoencoder_equals_the_authors():
     autoencoder = AutoencoderKl(LATENTS).eval()
-    theirs = filled(to_theirs(autoencoder_table(LATENTS), autoencoder.state_dict()), 0.05)
+    theirs = filled(to_theirs(compvis_autoencoder_keys(LATENTS), autoencoder.state_dict()), 0.05)
     assert len(theirs) == AUTOENCODER_TENSORS
-    load_into(autoencoder, to_ours(autoencoder_table(LATENTS), theirs), source="golden")
+    load_into(autoencoder, to_ours(compvis_autoencoder_keys(LATENTS), theirs), source="golden")
     picture = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(1)) * 2 - 1
     latents = autoencoder.to_latents(picture)
     torch.testing.assert_close(picked(latents.flatten(), 6), torch.tensor(MEAN), rtol=1e-5, atol=1e-5)
