@@ -20,12 +20,12 @@ from bottega.networks.clip import (
     clip_normalise,
     contrastive_loss,
 )
-from bottega.networks.contrastive import local_contrastive_loss
 from bottega.networks.compvis_tables import (
     WHOLE_CLIP_TEXT_KEYS,
     WHOLE_CLIP_VISION_KEYS,
     compvis_autoencoder_keys,
 )
+from bottega.networks.contrastive import local_contrastive_loss
 from bottega.networks.diffusion_vit import DiffusionVit, DiffusionVitConfig, diffusion_vit_keys
 from bottega.networks.dit import (
     DIT_SIZES,
