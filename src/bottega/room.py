@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from bottega.networks import ImageText
     from bottega.processes.decoding import Language
     from bottega.processes.diffusion import Prior
-    from bottega.processes.segmentation import Segmenter
+    from bottega.processes.dragging import Dragger
+    from bottega.processes.segmentation import InContextSegmenter, Segmenter
     from bottega.training import FitSettings, Recipe
 
 Config = TypeVar("Config")
@@ -207,6 +208,8 @@ class Offer(Enum):
     LANGUAGE = "language model"
     IMAGE_TEXT = "encoder of pictures and sentences"
     SEGMENTER = "promptable segmenter"
+    IN_CONTEXT = "segmenter by example"
+    DRAGGER = "model whose pictures can be dragged"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -234,6 +237,9 @@ class System:
         language: A loaded model as rooms see it that work on any language model; None when the room holds none.
         image_text: A loaded model as rooms see it that compare pictures with sentences; None when the room holds none.
         segmenter: A loaded model as rooms see it that ask for masks by prompts; None when the room holds none.
+        in_context: A loaded model as rooms see it that find in other pictures what examples show; None when the room
+            holds none.
+        dragger: A loaded model as the studio sees it where people drag pictures; None when the room holds none.
         parts: Fields of the configuration that name other systems ("uvit", or "uvit:PRESET"), and what of theirs this
             one works with. Users choose others by `parts` of `load`, or by the command line's option of the same name.
         connect: `(model, what the parts offer, by field)`: called on a built model before its own weights are loaded.
@@ -259,6 +265,8 @@ class System:
     language: Callable[[Any], Language] | None = None
     image_text: Callable[[Any], ImageText] | None = None
     segmenter: Callable[[Any], Segmenter] | None = None
+    in_context: Callable[[Any], InContextSegmenter] | None = None
+    dragger: Callable[[Any], Dragger] | None = None
     parts: Mapping[str, Offer] = field(default_factory=dict)
     connect: Callable[[Any, Mapping[str, Any]], None] | None = None
     options: type | None = None
@@ -280,6 +288,10 @@ class System:
                 return self.image_text
             case Offer.SEGMENTER:
                 return self.segmenter
+            case Offer.IN_CONTEXT:
+                return self.in_context
+            case Offer.DRAGGER:
+                return self.dragger
 
     def verbs(self) -> Iterable[str]:
         """The verbs that work on this system today, for `bottega list`."""
