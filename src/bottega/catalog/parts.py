@@ -51,7 +51,7 @@ class Part:
 
 
 def choose_parts(system: System, system_id: str, config: Any, given: Given) -> tuple[Any, dict[str, Part]]:
-    """The configuration with the parts that the user chose, and every part by field.
+    """The configuration with the parts that the user chose, and every part by field; an empty field names none.
 
     Raises:
         RequestError: The system has no such part.
@@ -60,7 +60,8 @@ def choose_parts(system: System, system_id: str, config: Any, given: Given) -> t
         if field not in system.parts:
             known = f"one of {', '.join(system.parts)}" if system.parts else "none: it works on its own"
             raise RequestError.of(f"part of {system_id}", field, known)
-    parts = {field: Part.parse(given.get(field) or getattr(config, field)) for field in system.parts}
+    named = {field: given.get(field) or getattr(config, field) for field in system.parts}
+    parts = {field: Part.parse(text) for field, text in named.items() if text}
     chosen = {field: part.name for field, part in parts.items() if field in given}
     return (dataclasses.replace(config, **chosen) if chosen else config), parts
 

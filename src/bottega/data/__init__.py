@@ -4,6 +4,7 @@ from bottega.data.archive import PictureArchives
 from bottega.data.batch import PictureBatch, collate
 from bottega.data.chats import Chat, ChatLines, Preferred
 from bottega.data.folder import PictureFolder
+from bottega.data.frames import read_frames
 from bottega.data.open import open_source
 from bottega.data.pictures import (
     MAX_PIXELS,
@@ -47,6 +48,7 @@ __all__ = [
     "open_source",
     "picture_to_tensor",
     "pictures_to_tensor",
+    "read_frames",
     "read_picture",
     "shuffled",
     "tensor_to_picture",
