@@ -2,6 +2,6 @@
 
 from bottega.worlds.lessons.folder import FolderOfLessons
 from bottega.worlds.lessons.lesson import Lesson, Study
-from bottega.worlds.lessons.world import JOINTS, LessonsWorld
+from bottega.worlds.lessons.world import JOINTS, LessonsWorld, answered, doll_scene
 
-__all__ = ["JOINTS", "FolderOfLessons", "Lesson", "LessonsWorld", "Study"]
+__all__ = ["JOINTS", "FolderOfLessons", "Lesson", "LessonsWorld", "Study", "answered", "doll_scene"]

@@ -99,7 +99,7 @@ def study(world: NestedShapesWorld, task: PaintTask, dice: Dice) -> Study:
 
 
 def answered(scene: NestedScene, task: PaintTask, dice: Dice) -> Study:
-    """A scene with the answer to a task about whole scenes."""
+    """A scene with the answer to a task; key points are those of its first whole."""
     picture = scene.picture
     match task:
         case PaintTask.DEPTH:
@@ -109,18 +109,27 @@ def answered(scene: NestedScene, task: PaintTask, dice: Dice) -> Study:
         case PaintTask.INSTANCES:
             return Study(picture=picture, instances=scene.instances)
         case PaintTask.KEYPOINTS:
-            raise ValueError("key points are those of dolls: see doll_study")
+            return Study(picture=picture, points=joints_of(scene))
         case _:
             return Study(picture=damaged(picture, DAMAGES[task], dice), clean=picture)
 
 
 def doll_study(world: NestedShapesWorld, dice: Dice) -> Study:
     """A crop around a doll with its joints; other figures may stand there, too."""
+    return answered(doll_scene(world, dice), PaintTask.KEYPOINTS, dice)
+
+
+def doll_scene(world: NestedShapesWorld, dice: Dice) -> NestedScene:
+    """A scene in which a doll, its first whole, fills most of the picture."""
     stage, poses = set_up(world, dice, [figure_class("doll")])
-    scene = paint(stage, poses, world.size, around(poses[0], dice))
-    points = scene.keypoints[0]
-    inside = np.all((points >= 0) & (points < world.size), axis=1, keepdims=True)
-    return Study(picture=scene.picture, points=np.concatenate([points, inside], axis=1).astype(np.float32))
+    return paint(stage, poses, world.size, around(poses[0], dice))
+
+
+def joints_of(scene: NestedScene) -> np.ndarray:
+    """The key points of a scene's first whole, as `Study.points`."""
+    points, (height, width) = scene.keypoints[0], scene.labels.shape
+    inside = np.all((points >= 0) & (points < (width, height)), axis=1, keepdims=True)
+    return np.concatenate([points, inside], axis=1).astype(np.float32)
 
 
 def around(pose: Pose, dice: Dice) -> View:

@@ -7,6 +7,7 @@ from pathlib import Path
 from bottega.room import System
 from bottega.systems.vision.painter.checkpoints import FORMATS
 from bottega.systems.vision.painter.config import PRESETS
+from bottega.systems.vision.painter.evaluation import evaluate
 from bottega.systems.vision.painter.inference import PainterRequest, files, infer
 from bottega.systems.vision.painter.model import PainterSystem
 from bottega.systems.vision.painter.recipe import STAGES, Lessons
@@ -27,5 +28,6 @@ SYSTEM = System(
     formats=FORMATS,
     stages=STAGES,
     open_source=_source,
+    evaluate=evaluate,
     files=files,
 )
