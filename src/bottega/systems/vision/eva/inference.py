@@ -18,8 +18,7 @@ from bottega.errors import RequestError
 from bottega.results import Origin, PicturesResult, save
 from bottega.room import Progress, Report
 from bottega.systems.vision.eva.model import EvaRoom
-from bottega.worlds.emoji import EmojiPlacesWorld, load_atlas, load_index
-from bottega.worlds.pixels import compose
+from bottega.worlds.emoji import EmojiPlacesWorld, compose, load_atlas, load_index
 
 AT_ONCE = 128
 """Pictures or texts that pass a tower together."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bottega.data import Crop, fit_picture, pictures_to_tensor
+from bottega.data import Captioned, Crop, Pictured, Source, fit_picture, pictures_to_tensor
 from bottega.errors import RequestError
 from bottega.networks import clip_normalise, local_contrastive_loss
 from bottega.processes.masked import BlockMasks, block_masks, kept_patches
@@ -34,31 +34,7 @@ from bottega.training import (
 )
 
 
-class Pair(Protocol):
-    """A picture, and words where there are any."""
-
-    @property
-    def picture(self) -> np.ndarray:
-        """uint8 `(height, width, 3)`."""
-        ...
-
-    @property
-    def caption(self) -> str:
-        """What the picture shows."""
-        ...
-
-
-class Source(Protocol):
-    """A world, or a folder of the user's."""
-
-    def __len__(self) -> int: ...
-
-    def sample(self, index: int) -> Any:
-        """A `Pair` at an index below the length."""
-        ...
-
-
-def load_pictures(samples: Sequence[Pair], size: int) -> Tensor:
+def load_pictures(samples: Sequence[Pictured], size: int) -> Tensor:
     """Squares `(batch, 3, size, size)`, as the towers take them."""
     squares = np.stack([fit_picture(sample.picture, size, how=Crop()) for sample in samples])
     return clip_normalise(pictures_to_tensor(squares))
@@ -134,7 +110,9 @@ class PairRecipe:
         dropped: Share of the patches that is not read.
     """
 
-    def __init__(self, room: EvaRoom, source: Source, learner: TeacherLearner | ClipLearner, dropped: float) -> None:
+    def __init__(
+        self, room: EvaRoom, source: Source[Captioned], learner: TeacherLearner | ClipLearner, dropped: float
+    ) -> None:
         self.room, self.source, self.model, self.dropped = room, source, learner, dropped
         if room.tokenizer is None:
             texts = (source.sample(index).caption for index in range(min(20_000, len(source))))
@@ -173,7 +151,7 @@ class MaskedRecipe:
         source: Pictures; words are not read.
     """
 
-    def __init__(self, room: EvaRoom, source: Source) -> None:
+    def __init__(self, room: EvaRoom, source: Source[Captioned]) -> None:
         self.room, self.source, self.model = room, source, MaskedLearner(room)
         side, masked = room.config.tower.side, room.config.masked
         hidden = round(side**2 * masked.share) if masked is not None else 0
@@ -204,18 +182,18 @@ class MaskedRecipe:
         return descend(state, batch, self.model)
 
 
-def teacher_recipe(model: nn.Module, source: Source) -> PairRecipe:
+def teacher_recipe(model: nn.Module, source: Source[Captioned]) -> PairRecipe:
     """The recipe of the teacher and of the text tower."""
     room = room_of(model)
     return PairRecipe(room, source, TeacherLearner(room), dropped=0.0)
 
 
-def masked_recipe(model: nn.Module, source: Source) -> MaskedRecipe:
+def masked_recipe(model: nn.Module, source: Source[Captioned]) -> MaskedRecipe:
     """The recipe of masked pre-training."""
     return MaskedRecipe(room_of(model), source)
 
 
-def clip_recipe(model: nn.Module, source: Source) -> PairRecipe:
+def clip_recipe(model: nn.Module, source: Source[Captioned]) -> PairRecipe:
     """The recipe of EVA-CLIP, from what the tower holds: EVA where the stage before was run, else nothing."""
     room = room_of(model)
     clip = room.config.clip

@@ -12,6 +12,7 @@ from bottega.networks import ImageText
 from bottega.room import System
 from bottega.systems.vision.eva.checkpoints import FORMATS
 from bottega.systems.vision.eva.config import PRESETS, EvaOptions, configure
+from bottega.systems.vision.eva.evaluation import evaluate
 from bottega.systems.vision.eva.inference import EvaRequest, files, infer
 from bottega.systems.vision.eva.model import EvaRoom
 from bottega.systems.vision.eva.recipe import STAGES, room_of
@@ -44,6 +45,7 @@ SYSTEM = System(
     formats=FORMATS,
     stages=STAGES,
     open_source=_source,
+    evaluate=evaluate,
     attach=_attach,
     assets=_assets,
     files=files,
