@@ -1,6 +1,7 @@
 """Segmentation by prompts: the protocol, and what works on any model that keeps it."""
 
 from bottega.processes.segmentation.automatic import AutomaticSettings, FoundMasks, find_masks
+from bottega.processes.segmentation.in_context import Example, InContextSegmenter, Likeness
 from bottega.processes.segmentation.promptable import (
     INSIDE,
     NO_POINT,
@@ -13,6 +14,7 @@ from bottega.processes.segmentation.promptable import (
     Segments,
     Session,
     click,
+    rough_mask,
 )
 
 __all__ = [
@@ -22,12 +24,16 @@ __all__ = [
     "PADDING",
     "AutomaticSettings",
     "Embedding",
+    "Example",
     "FoundMasks",
     "Frame",
+    "InContextSegmenter",
+    "Likeness",
     "Prompts",
     "Segmenter",
     "Segments",
     "Session",
     "click",
     "find_masks",
+    "rough_mask",
 ]

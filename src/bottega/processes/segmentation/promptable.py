@@ -11,10 +11,13 @@ from typing import Protocol
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 INSIDE, OUTSIDE, NO_POINT, PADDING = 1, 0, -1, -10
 """Labels of points: on what is wanted; on what is not; none there; a filler without any content."""
+SURE = 8.0
+"""Logit of the pixels of a mask that a person gives."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -175,6 +178,24 @@ def click(points: list[tuple[float, float]], labels: list[int] | None = None) ->
     """One prompt of points given as (column, row); without labels all lie on what is wanted."""
     chosen = labels if labels is not None else [INSIDE] * len(points)
     return Prompts(points=torch.tensor([points], dtype=torch.float32), labels=torch.tensor([chosen]))
+
+
+def rough_mask(mask: np.ndarray, side: int) -> Tensor:
+    """A mask that a person painted as `Prompts.masks`.
+
+    Args:
+        mask: bool `(height, width)`, of the picture's size.
+        side: The segmenter's `low_res_side`.
+
+    Returns:
+        Low-resolution logits `(1, side, side)`.
+    """
+    frame = Frame(mask.shape[0], mask.shape[1], side)
+    rows, columns = frame.inner
+    small = Image.fromarray(mask.astype(np.uint8) * 255).resize((columns, rows), Image.Resampling.BILINEAR)
+    out = torch.full((1, side, side), -SURE)
+    out[0, :rows, :columns] = (torch.from_numpy(np.array(small, dtype=np.float32)) / 127.5 - 1) * SURE
+    return out
 
 
 @dataclass(slots=True, eq=False)

@@ -25,6 +25,7 @@ from bottega.processes.segmentation import (
     Prompts,
     Segments,
     find_masks,
+    rough_mask,
 )
 from bottega.results import Origin, save
 from bottega.room import PictureFile, Progress, Report
@@ -34,8 +35,6 @@ from bottega.worlds import EmojiWorld
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 """Of ImageNet's pixels, as the published encoders were trained."""
-SURE = 8.0
-"""Logit of the pixels of a mask that a user gives."""
 TINTS = (
     (231, 76, 60), (52, 152, 219), (46, 204, 113), (241, 196, 15), (155, 89, 182), (26, 188, 156), (230, 126, 34),
     (236, 64, 122), (121, 134, 203), (139, 195, 74),
@@ -281,16 +280,6 @@ def in_square(prompts: Prompts, frame: Frame, like: Tensor) -> Prompts:
     )
 
 
-def mask_prompt(mask: np.ndarray, segmenter: SamSegmenter) -> Tensor:
-    """A rough mask, bool `(height, width)`, as low-resolution logits `(1, s, s)`."""
-    frame = Frame(mask.shape[0], mask.shape[1], segmenter.low_res_side)
-    rows, columns = frame.inner
-    small = Image.fromarray(mask.astype(np.uint8) * 255).resize((columns, rows), Image.Resampling.BILINEAR)
-    out = torch.full((1, frame.side, frame.side), -SURE)
-    out[0, :rows, :columns] = (torch.from_numpy(np.array(small, dtype=np.float32)) / 127.5 - 1) * SURE
-    return out
-
-
 def infer(model: Sam, request: SamRequest, report: Report) -> SamResult:
     """Segments the pictures.
 
@@ -410,7 +399,7 @@ def _prompts(request: SamRequest, picture: np.ndarray, segmenter: SamSegmenter) 
         if given.shape != picture.shape[:2]:
             sizes = " x ".join(map(str, picture.shape[1::-1]))
             raise RequestError.of("mask", request.mask, f"of the picture's size, {sizes} pixels")
-        masks = mask_prompt(given, segmenter)
+        masks = rough_mask(given, segmenter.low_res_side)
     return Prompts(
         points=rows[..., :2] if clicks else None,
         labels=rows[..., 2].long() if clicks else None,
