@@ -19,7 +19,13 @@ from bottega.metrics import retrieval_accuracy
 from bottega.networks import Eva, clip_normalise
 from bottega.processes.masked import BlockMasks, block_masks, masked_cosine
 from bottega.room import Measure, Report
-from bottega.systems.vision.eva.inference import TEMPLATES, emoji_names, label_features, picture_features
+from bottega.systems.vision.eva.inference import (
+    TEMPLATES,
+    emoji_names,
+    label_features,
+    picture_features,
+    plain_emojis,
+)
 from bottega.systems.vision.eva.model import EvaRoom, sized
 from bottega.systems.vision.eva.objective import teacher_features
 from bottega.training import draw_generators
@@ -52,18 +58,17 @@ def evaluate(model: EvaRoom, seed: int, limit: int, report: Report) -> dict[str,
 
 def naming(model: EvaRoom, seed: int, limit: int, report: Report) -> dict[str, Measure]:
     """Zero-shot: the name of an emoji in an unseen place, among all names. Baseline: the nearest tile by its pixels."""
-    emojis = [emoji for emoji in load_index() if not emoji.skin_tones]
-    names, world = emoji_names(), EmojiPlacesWorld(split="all", scenes=0.0, seed=seed + UNSEEN)
-    plain = {emoji.id: names.index(emoji.phrase) for emoji in emojis}
+    gallery, names = plain_emojis(), emoji_names()
+    world = EmojiPlacesWorld(split="all", scenes=0.0, seed=seed + UNSEEN)
+    plain = {emoji.id: number for number, emoji in enumerate(gallery)}
     drawn = [sample for sample in world.batch(range(4 * limit)) if sample.things[0].id in plain][:limit]
     pictures = np.stack([sample.picture for sample in drawn])
     targets = torch.tensor([plain[sample.things[0].id] for sample in drawn])
     seen, told = picture_features(model, pictures, report), label_features(model, names, report)
-    first = {name: emoji.id for emoji in reversed(emojis) for name in (emoji.phrase,)}
-    gallery = coarse(compose(load_atlas()[[first[name] for name in names]]))
+    tiles = coarse(compose(load_atlas()[[emoji.id for emoji in gallery]]))
     found = {}
     for top in (1, 5):
-        baseline = retrieval_accuracy(coarse(pictures), gallery, targets, top)
+        baseline = retrieval_accuracy(coarse(pictures), tiles, targets, top)
         found[f"naming, top {top}"] = _measure(seen, told, targets, top, baseline)
     return found
 

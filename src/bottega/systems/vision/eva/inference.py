@@ -18,7 +18,7 @@ from bottega.errors import RequestError
 from bottega.results import Origin, PicturesResult, save
 from bottega.room import Progress, Report
 from bottega.systems.vision.eva.model import EvaRoom
-from bottega.worlds.emoji import EmojiPlacesWorld, compose, load_atlas, load_index
+from bottega.worlds.emoji import Emoji, EmojiPlacesWorld, compose, load_atlas, load_index
 
 AT_ONCE = 128
 """Pictures or texts that pass a tower together."""
@@ -33,7 +33,7 @@ class Task(Enum):
     TELL = "tell"
     """Which of the labels fits each picture."""
     FIND = "find"
-    """Which emoji fit each sentence."""
+    """Which of the emoji (without skin tones) fit each sentence."""
 
     @property
     def takes(self) -> str:
@@ -165,14 +165,15 @@ def infer(model: EvaRoom, request: EvaRequest, report: Report) -> EvaResult | Pi
 def _find(model: EvaRoom, request: EvaRequest, report: Report) -> PicturesResult:
     """The emoji whose pictures fit each sentence best."""
     words = label_features(model, request.inputs, report, templates=("{}",))
-    tiles = compose(load_atlas())
+    emojis = plain_emojis()
+    tiles = compose(load_atlas()[[emoji.id for emoji in emojis]])
     seen = picture_features(model, tiles, report)
     chosen, captions = [], []
     for number, similarity in enumerate(words @ seen.T):
         values, order = similarity.topk(min(request.top, len(tiles)))
         for value, tile in zip(values.tolist(), order.tolist(), strict=True):
             chosen.append(tile)
-            captions.append(f"{request.inputs[number]}: {load_index()[tile].phrase} ({value:.2f})")
+            captions.append(f"{request.inputs[number]}: {emojis[tile].phrase} ({value:.2f})")
     settings = {"top": request.top, "emoji": len(tiles)}
     return PicturesResult(pictures=tiles[chosen], captions=tuple(captions), seed=request.seed, settings=settings)
 
@@ -220,9 +221,15 @@ def _labels(model: EvaRoom, request: EvaRequest) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=1)
+def plain_emojis() -> tuple[Emoji, ...]:
+    """All emoji without skin tones, one for each name, in the atlas's order."""
+    named = {emoji.phrase: emoji for emoji in reversed(load_index()) if not emoji.skin_tones}
+    return tuple(sorted(named.values(), key=lambda emoji: emoji.id))
+
+
 def emoji_names() -> tuple[str, ...]:
-    """The names of all emoji without skin tones, each once, in the atlas's order."""
-    return tuple(dict.fromkeys(emoji.phrase for emoji in load_index() if not emoji.skin_tones))
+    """Their names."""
+    return tuple(emoji.phrase for emoji in plain_emojis())
 
 
 def files(request: EvaRequest) -> tuple[str, ...]:

@@ -152,9 +152,9 @@ class EvaRoom(nn.Module):
         Raises:
             WeightsError: The weights came without a tokenizer.
         """
+        clip = self.joined()
         if self.tokenizer is None:
             raise WeightsError("these weights came without a tokenizer; put its vocab.json and merges.txt beside them")
-        clip = self.joined()
         return self.tokenizer.batch(texts, clip.text.config.context).to(clip.log_scale.device)
 
     def picture_features(self, pictures: Tensor) -> Tensor:
@@ -170,7 +170,9 @@ class EvaRoom(nn.Module):
 
     def text_features(self, texts: Sequence[str]) -> Tensor:
         """Sentences to features of length 1, `(texts, embedding)`."""
-        return F.normalize(self.joined().read(self.tokenize(texts)), dim=-1)
+        tokens, clip = self.tokenize(texts), self.joined()
+        longest = int((tokens == clip.text.config.end_token).int().argmax(dim=1).max()) + 1
+        return F.normalize(clip.read(tokens[:, :longest]), dim=-1)  # what follows the end is never looked at
 
     def image_text(self) -> ImageText:
         """The model as other rooms take it."""
@@ -180,7 +182,7 @@ class EvaRoom(nn.Module):
             texts=self.text_features,
             width=clip.text_projection.out_features,
             size=self.config.tower.size,
-            scale=float(clip.log_scale.exp()),
+            scale=float(clip.log_scale.detach().exp()),
         )
 
 
