@@ -211,13 +211,19 @@ class StyledConv(nn.Module):
             x = F.conv2d(x, kernel, padding=1)
         return bounded(rectified(torch.addcmul(self._shift(x, noise), x, undo[:, :, None, None])), self.clamp)
 
+    def train(self, mode: bool = True) -> StyledConv:
+        """Training forgets what is kept: fused optimizers change weights without a trace."""
+        self.kept = None
+        return super().train(mode)
+
     def _kernel(self) -> tuple[Tensor, Tensor]:
         """The kernel as its convolution wants it, and its squares' sums `(inputs, outputs)`; kept while frozen."""
         weight = self.weight
-        if (torch.is_grad_enabled() and weight.requires_grad) or torch.compiler.is_compiling():
+        changes = self.training or weight.is_inference() or (torch.is_grad_enabled() and weight.requires_grad)
+        if changes or torch.compiler.is_compiling():
             return self._prepared()
         source = (weight.data_ptr(), weight._version)
-        if self.kept is None or self.kept_from != source or weight.is_inference():
+        if self.kept is None or self.kept_from != source:
             with torch.no_grad():
                 self.kept, self.kept_from = self._prepared(), source
         return self.kept

@@ -115,9 +115,7 @@ class StyleGan2Discriminator(nn.Module):
         Returns:
             `(batch,)`: log-odds.
         """
-        x = self.from_picture(pictures.contiguous(memory_format=torch.channels_last))
-        for block in self.blocks:
-            x = block(x)
+        x = self.maps(pictures)[-1]
         x = self.conv(torch.cat((x, spread_of(x, self.config.std_group)), dim=1))
         made = self.score(self.hidden(x.flatten(1)))
         if self.embed is None:
@@ -128,6 +126,13 @@ class StyleGan2Discriminator(nn.Module):
         for layer in self.label_layers:
             wanted = layer(wanted)
         return (made * wanted).sum(1) / math.sqrt(made.shape[1])
+
+    def maps(self, pictures: Tensor) -> list[Tensor]:
+        """What the blocks see in pictures: feature maps from the picture's side down to 4."""
+        found = [self.from_picture(pictures.contiguous(memory_format=torch.channels_last))]
+        for block in self.blocks:
+            found.append(block(found[-1]))
+        return found
 
 
 def spread_of(x: Tensor, group: int) -> Tensor:

@@ -1,0 +1,1 @@
+"""Systems that make pictures and edit them."""
