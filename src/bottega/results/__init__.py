@@ -1,5 +1,6 @@
 """What systems return, how it is kept in files, and the recipe that makes it again."""
 
+from bottega.results.animation import ANIMATION_SUFFIXES, animation_bytes
 from bottega.results.charts import curves, heat_map, points
 from bottega.results.compare import difference
 from bottega.results.kinds import PicturesResult, WordsResult
@@ -12,6 +13,7 @@ __all__ = [
     "points",
     "heat_map",
     "curves",
+    "ANIMATION_SUFFIXES",
     "PICTURE_SUFFIXES",
     "SUFFIXES",
     "InputFile",
@@ -20,6 +22,7 @@ __all__ = [
     "PicturesResult",
     "WeightsOrigin",
     "WordsResult",
+    "animation_bytes",
     "contact_sheet",
     "decode_picture",
     "difference",

@@ -14,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from bottega.errors import FileError, RequestError
+from bottega.results.animation import ANIMATION_SUFFIXES, animation_bytes, animation_origin
 from bottega.results.origin import Origin
 from bottega.results.pictures import PICTURE_SUFFIXES, picture_bytes, picture_origin
 from bottega.results.sheet import contact_sheet
@@ -21,7 +22,7 @@ from bottega.room import Result
 from bottega.weights import write_bytes
 
 ORIGIN_KEY = "bottega"
-SUFFIXES = (*PICTURE_SUFFIXES, ".txt", ".json", ".npz")
+SUFFIXES = (*PICTURE_SUFFIXES, *ANIMATION_SUFFIXES, ".txt", ".json", ".npz")
 
 
 @runtime_checkable
@@ -32,6 +33,11 @@ class _WithTexts(Protocol):
 @runtime_checkable
 class _WithRecord(Protocol):
     def record(self) -> Mapping[str, Any]: ...
+
+
+@runtime_checkable
+class _WithAnimation(Protocol):
+    def animation(self) -> list[np.ndarray]: ...
 
 
 @runtime_checkable
@@ -57,9 +63,10 @@ def save(result: Result, path: str | Path, origin: Origin | None = None) -> list
 
     Args:
         result: What a system returned.
-        path: `.png .webp .jpg` for pictures (numbered, with a sheet, when there are several), `.txt` for words,
-            `.json` for words with the recipe, `.npz` for the raw arrays of anything. A path without an extension, or a
-            folder that exists, takes every item under a name of its own, and never overwrites another run's file.
+        path: `.png .webp .jpg` for pictures (numbered, with a sheet, when there are several), `.gif` for how a picture
+            came about where a result knows it, `.txt` for words, `.json` for words with the recipe, `.npz` for the raw
+            arrays of anything. A path without an extension, or a folder that exists, takes every item under a name of
+            its own, and never overwrites another run's file.
         origin: The recipe to keep inside; None takes the result's own.
 
     Returns:
@@ -99,12 +106,17 @@ def file_bytes(result: Result, suffix: str, origin: Origin | None, index: int | 
         origin: The recipe to keep inside.
         index: The picture; None takes the recipe's index, and without one, the sheet of them all.
     """
-    if suffix == ".npz":
-        return _npz_bytes(result, origin)
+    if suffix in PICTURE_SUFFIXES:
+        return _picture_file(result, suffix, origin, index)
+    if suffix in ANIMATION_SUFFIXES and isinstance(result, _WithAnimation):
+        return animation_bytes(result.animation(), suffix, origin)
     if suffix == ".txt":
         return "".join(f"{line}\n" for line in _texts(result) or ()).encode()
-    if suffix == ".json":
-        return json_bytes(result, origin)
+    return json_bytes(result, origin) if suffix == ".json" else _npz_bytes(result, origin)
+
+
+def _picture_file(result: Result, suffix: str, origin: Origin | None, index: int | None) -> bytes:
+    """One picture of a result, or the sheet of them all."""
     pictures = [np.asarray(item) for item in result.items()]
     if index is not None:
         return picture_bytes(pictures[index], suffix, _at(origin, index))
@@ -117,8 +129,9 @@ def file_bytes(result: Result, suffix: str, origin: Origin | None, index: int | 
 def forms_of(result: Result) -> tuple[str, ...]:
     """The extensions that a result can be written with."""
     pictures = PICTURE_SUFFIXES if _holds_pictures(result) else ()
+    moving = ANIMATION_SUFFIXES if isinstance(result, _WithAnimation) else ()
     words = (".txt", ".json") if _texts(result) is not None else ()
-    return (*pictures, *words, ".npz")
+    return (*pictures, *moving, *words, ".npz")
 
 
 def _holds_pictures(result: Result) -> bool:
@@ -198,7 +211,7 @@ def read_origin(path: str | Path) -> Origin:
     """The recipe inside a file that `save` wrote.
 
     Args:
-        path: A `.png .webp .jpg .json .npz` file.
+        path: A `.png .webp .jpg .gif .webm .json .npz` file.
 
     Raises:
         FileError: The file is missing or damaged, or holds no recipe.
@@ -209,12 +222,14 @@ def read_origin(path: str | Path) -> Origin:
     suffix = path.suffix.lower()
     if suffix in PICTURE_SUFFIXES:
         text = picture_origin(path)
+    elif suffix in ANIMATION_SUFFIXES:
+        text = animation_origin(path)
     elif suffix == ".npz":
         text = _npz_origin(path)
     elif suffix == ".json":
         text = _json_origin(path)
     else:
-        raise FileError(f"{path} cannot hold a recipe; replay takes .png .webp .jpg .json and .npz")
+        raise FileError(f"{path} cannot hold a recipe; replay takes .png .webp .jpg .gif .webm .json and .npz")
     if text is None:
         raise FileError(f"{path} holds no recipe of bottega; only files that `bottega run` wrote can be replayed")
     return Origin.from_json(text, str(path))
