@@ -101,7 +101,7 @@ def ground(size: int, dice: Dice) -> np.ndarray:
         if kind < 0.8:
             share = (wave - wave.min()) / (wave.max() - wave.min())
         else:
-            share = 0.5 + 0.5 * np.sign(np.sin(wave * dice.between(6.0, 40.0)))
+            share = np.sin(wave * dice.between(6.0, 40.0)) > 0
         return (first + share[..., None] * (second - first)).astype(np.uint8)
     coarse = np.array([dice.below(256) for _ in range(4 * 4 * 3)], dtype=np.uint8).reshape(4, 4, 3)
     smooth = resize(np.concatenate((coarse, np.full((4, 4, 1), 255, dtype=np.uint8)), axis=2), size)
