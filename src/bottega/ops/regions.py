@@ -5,23 +5,46 @@ from __future__ import annotations
 import numpy as np
 
 
-def label_regions(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers the regions of a mask whose pixels touch, also at corners.
+def label_regions(mask: np.ndarray, *, corners: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers the regions of a mask whose pixels touch.
 
     Args:
         mask: bool `(height, width)`.
+        corners: Whether pixels touch that share a corner only.
 
     Returns:
         int64 `(height, width)`: 0 outside, 1 and up inside, row by row by first pixel; and the regions' pixel counts.
     """
-    rows, starts, ends = _runs(mask)
-    labels = _joined(len(rows), *_touching(rows, starts, ends, mask.shape[1]))
-    _, numbers = np.unique(labels, return_inverse=True)
-    lengths = ends - starts
-    sizes = np.bincount(numbers, weights=lengths, minlength=int(numbers.max(initial=-1)) + 1).astype(np.int64)
-    out = np.zeros(mask.shape, dtype=np.int64)
-    out[mask] = np.repeat(numbers + 1, lengths)
-    return out, sizes
+    from scipy import ndimage  # noqa: PLC0415 - importing it takes longer than importing the package
+
+    labels = np.zeros(mask.shape, dtype=np.int64)
+    ndimage.label(mask, structure=ndimage.generate_binary_structure(2, 1 + corners), output=labels)
+    return labels, np.bincount(labels.reshape(-1))[1:]
+
+
+def grown(labels: np.ndarray, inside: np.ndarray, reach: float) -> np.ndarray:
+    """Labels that reach further: each pixel without one takes that of the nearest pixel with one.
+
+    Args:
+        labels: int `(height, width)`, 0 for none.
+        inside: bool `(height, width)`: where labels may lie.
+        reach: How far labels grow at most, in pixels.
+    """
+    from scipy import ndimage  # noqa: PLC0415 - importing it takes longer than importing the package
+
+    places = np.zeros((2, *labels.shape), dtype=np.int32)
+    away = np.zeros(labels.shape)
+    ndimage.distance_transform_edt(labels == 0, distances=away, indices=places, return_indices=True)
+    return np.where((away <= reach) & inside, labels[tuple(places)], 0)
+
+
+def depths(mask: np.ndarray) -> np.ndarray:
+    """How far each pixel of a mask is from the nearest outside it, beyond the picture's edge too; 0 outside."""
+    from scipy import ndimage  # noqa: PLC0415 - importing it takes longer than importing the package
+
+    away = np.zeros((mask.shape[0] + 2, mask.shape[1] + 2))
+    ndimage.distance_transform_edt(np.pad(mask, 1), distances=away)
+    return away[1:-1, 1:-1]
 
 
 def without_small_holes(mask: np.ndarray, smallest: int) -> np.ndarray:
@@ -37,37 +60,3 @@ def without_small_islands(mask: np.ndarray, smallest: int) -> np.ndarray:
         return mask
     kept = np.flatnonzero(sizes >= smallest)
     return np.isin(labels, (kept if len(kept) else sizes.argmax()) + 1)
-
-
-def _runs(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows, first columns and columns behind the last of all horizontal runs, row by row."""
-    padded = np.zeros((mask.shape[0], mask.shape[1] + 2), dtype=np.int8)
-    padded[:, 1:-1] = mask
-    steps = np.diff(padded, axis=1)
-    rows, starts = np.nonzero(steps == 1)
-    return rows, starts, np.nonzero(steps == -1)[1]
-
-
-def _touching(rows: np.ndarray, starts: np.ndarray, ends: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of runs of neighbouring rows that touch: the lower ones' numbers, and the upper ones'."""
-    stride = width + 2
-    first = np.searchsorted(rows * stride + ends, (rows - 1) * stride + starts)  # a corner is enough
-    last = np.searchsorted(rows * stride + starts, (rows - 1) * stride + ends, side="right")
-    counts = np.maximum(last - first, 0)
-    lower = np.repeat(np.arange(len(rows)), counts)
-    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    return lower, np.repeat(first, counts) + within
-
-
-def _joined(count: int, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """For each of `count` nodes the smallest number of those that edges join it with."""
-    parent = np.arange(count)
-    while True:
-        low = np.minimum(parent[left], parent[right])
-        before = parent.copy()
-        for side in (left, right):
-            np.minimum.at(parent, before[side], low)  # hook the roots
-            np.minimum.at(parent, side, low)
-        parent = parent[parent]
-        if np.array_equal(parent, before):
-            return parent

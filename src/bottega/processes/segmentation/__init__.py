@@ -1,7 +1,9 @@
 """Segmentation by prompts: the protocol, and what works on any model that keeps it."""
 
 from bottega.processes.segmentation.automatic import AutomaticSettings, FoundMasks, find_masks
+from bottega.processes.segmentation.clicks import middle_pixels, next_labels, random_pixels, rough_boxes, wrong
 from bottega.processes.segmentation.in_context import Example, InContextSegmenter, Likeness
+from bottega.processes.segmentation.interaction import Clicked, clicked, flooded
 from bottega.processes.segmentation.promptable import (
     INSIDE,
     NO_POINT,
@@ -23,6 +25,7 @@ __all__ = [
     "OUTSIDE",
     "PADDING",
     "AutomaticSettings",
+    "Clicked",
     "Embedding",
     "Example",
     "FoundMasks",
@@ -34,6 +37,13 @@ __all__ = [
     "Segments",
     "Session",
     "click",
+    "clicked",
     "find_masks",
+    "flooded",
+    "middle_pixels",
+    "next_labels",
+    "random_pixels",
+    "rough_boxes",
     "rough_mask",
+    "wrong",
 ]

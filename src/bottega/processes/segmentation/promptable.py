@@ -133,6 +133,10 @@ class Segments:
         """The same as masks, bool."""
         return self.logits() > 0
 
+    def __getitem__(self, rows: slice) -> Segments:
+        """The answers to some of the prompts."""
+        return Segments(low_res_logits=self.low_res_logits[rows], scores=self.scores[rows], frame=self.frame)
+
     def best(self) -> Segments:
         """Of each prompt the answer with the highest score."""
         rows, place = torch.arange(len(self.scores), device=self.scores.device), self.scores.argmax(1)
