@@ -170,6 +170,8 @@ class Painter(nn.Module):
     def forward(self, pictures: Tensor, targets: Tensor, masked: Tensor, kinds: Tensor | None = None) -> Tensor:
         """Paints the targets' masked patches (and, as training needs it, all others).
 
+        Pictures of another size than `size` are painted with interpolated positions.
+
         Args:
             pictures: Example above query, `(batch, 3, 2 * size, size)`, normalised as the weights want it.
             targets: Their targets alike; what is masked may hold anything.
@@ -179,8 +181,10 @@ class Painter(nn.Module):
         Returns:
             Targets `(batch, 3, 2 * size, size)`.
         """
-        drawn = self._embed_target(targets, masked)
-        x = torch.cat((self._place(self._embed(pictures) + self.picture_token, kinds), self._place(drawn, kinds)))
+        seen = self._embed(pictures) + self.picture_token
+        drawn = torch.where(masked.unsqueeze(-1), self.mask_token, self._embed(targets)) + self.target_token
+        place = self._positions(seen.shape[1], seen.shape[2]) + self._type(kinds)
+        x = torch.cat((seen + place, drawn + place))
         taps = []
         for number, block in enumerate(self.blocks):
             x = block(x)
@@ -208,12 +212,13 @@ class Painter(nn.Module):
 
         Source: arXiv:2304.03284, section 3.3, "feature ensemble".
         """
-        count, rows = prompts.shape[1], self.config.rows
+        count = prompts.shape[1]
         of_prompts = self._embed(prompts.flatten(0, 1)) + self.picture_token
         their_targets = self._embed(targets.flatten(0, 1)) + self.target_token
         of_queries = self._embed(queries) + self.picture_token
         unknown = (self.mask_token + self.target_token).expand_as(of_queries)
-        top, bottom = self._positions().split(rows)
+        rows = of_queries.shape[1]
+        top, bottom = self._positions(2 * rows, rows).split(rows)
         each = None if kinds is None else kinds.repeat_interleave(count) if len(kinds) > 1 else kinds
         shown = torch.cat([part + top + self._type(each) for part in (of_prompts, their_targets)])
         asked = torch.cat([part + bottom + self._type(kinds) for part in (of_queries, unknown)])
@@ -229,19 +234,13 @@ class Painter(nn.Module):
 
     def _embed(self, pictures: Tensor) -> Tensor:
         """Pictures `(batch, 3, height, width)` to tokens `(batch, rows, columns, width)`."""
-        return self.patch_embed(pictures).unflatten(1, (-1, self.config.rows))
+        return self.patch_embed(pictures).unflatten(1, (-1, pictures.shape[-1] // self.config.patch_size))
 
-    def _embed_target(self, targets: Tensor, masked: Tensor) -> Tensor:
-        return torch.where(masked.unsqueeze(-1), self.mask_token, self._embed(targets)) + self.target_token
-
-    def _place(self, x: Tensor, kinds: Tensor | None) -> Tensor:
-        return x + self._positions() + self._type(kinds)
-
-    def _positions(self) -> Tensor:
-        """The table of positions at the size of the grid, `(2 * rows, rows, width)`."""
-        side, grid = self.config.position_rows, self.config.grid
-        table = self.positions[1:].unflatten(0, (side, side))
-        wide = F.interpolate(table.movedim(-1, 0)[None].float(), size=grid, mode="bicubic", align_corners=False)
+    def _positions(self, rows: int, columns: int) -> Tensor:
+        """The table of positions at the size of a grid, `(rows, columns, width)`."""
+        side = self.config.position_rows
+        table = self.positions[1:].unflatten(0, (side, side)).movedim(-1, 0)[None]
+        wide = F.interpolate(table.float(), size=(rows, columns), mode="bicubic", align_corners=False)
         return wide[0].movedim(0, -1).to(table.dtype)
 
     def _type(self, kinds: Tensor | None) -> Tensor:

@@ -152,6 +152,16 @@ def test_a_batch_of_queries_is_its_queries(pair: tuple[Any, Painter]) -> None:
     torch.testing.assert_close(together, torch.cat(apart), atol=1e-4, rtol=1e-4)
 
 
+def test_other_sizes_of_pictures_are_painted_too(pair: tuple[Any, Painter]) -> None:
+    ours, generator = pair[1], torch.Generator().manual_seed(10)
+    prompt, target, query = torch.randn(3, 2, 3, 16, 16, generator=generator)
+    masked = (torch.arange(8) >= 4)[None, :, None].expand(1, 8, 4)
+    with torch.no_grad():
+        full = ours(torch.cat((prompt, query), 2), torch.cat((target, target), 2), masked)
+        asked = ours.answer(prompt[:, None], target[:, None], query)
+    torch.testing.assert_close(asked, full[:, :, 16:], atol=1e-4, rtol=1e-4)
+
+
 def test_every_parameter_learns_and_what_is_masked_is_not_seen() -> None:
     torch.manual_seed(0)
     model = Painter(SMALL)

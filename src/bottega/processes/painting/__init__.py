@@ -15,7 +15,7 @@ from bottega.processes.painting.keypoints import (
     point_colors,
     read_points,
 )
-from bottega.processes.painting.loss import painting_loss, training_masks
+from bottega.processes.painting.loss import BETA, painting_loss, training_masks
 from bottega.processes.painting.palette import (
     ColorDistance,
     class_colors,
@@ -28,6 +28,7 @@ from bottega.processes.painting.panoptic import Panoptic, read_panoptic
 from bottega.processes.painting.tasks import PUBLISHED_SHARES, PaintTask
 
 __all__ = [
+    "BETA",
     "PUBLISHED_SHARES",
     "ColorDistance",
     "Instances",

@@ -36,7 +36,13 @@ def training_masks(masks: BlockMasks, halves: float, generators: Sequence[Genera
 
 
 def painting_loss(
-    made: Tensor, targets: Tensor, masked: Tensor, valid: Tensor | None = None, *, eps: float = 0.0
+    made: Tensor,
+    targets: Tensor,
+    masked: Tensor,
+    valid: Tensor | None = None,
+    *,
+    eps: float = 0.0,
+    beta: float = BETA,
 ) -> Tensor:
     """The mean smooth L1 distance over channels of pixels that are masked and valid.
 
@@ -46,6 +52,8 @@ def painting_loss(
         masked: bool `(batch or 1, rows, columns)` patches.
         valid: Weights of pixels, of a shape that expands to that of `made`; None for ones.
         eps: Added to the sum of weights; Painter's 0.01.
+        beta: Where the loss goes from a parabola to a line. Near 0 its best answer to doubt is the median colour, which
+            is mostly black; from about 1 on it is the mean, which keeps a trace of every colour that may be right.
 
     Returns:
         A scalar; 0 where nothing is masked and valid.
@@ -53,5 +61,5 @@ def painting_loss(
     side = made.shape[-2] // masked.shape[-2]
     weights = masked.repeat_interleave(side, dim=-2).repeat_interleave(side, dim=-1).unsqueeze(1).to(made.dtype)
     weights = (weights if valid is None else weights * valid).expand_as(made)
-    distance = F.smooth_l1_loss(made, targets, reduction="none", beta=BETA)
+    distance = F.smooth_l1_loss(made, targets, reduction="none", beta=beta)
     return (distance * weights).sum() / (weights.sum() + eps).clamp(min=1e-6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 from random import Random
 
 import numpy as np
@@ -93,10 +94,12 @@ def mosaic(parts: Sequence[tuple[np.ndarray, np.ndarray]], random: Random) -> tu
 LEAST_SHARE, SAME_COLOR, BLACK, MOST_COLORS = 1 / 1000, 60, 40, 32
 """A colour counts on this share of a mask's pixels; sums of differences of channels in 0 to 255 below which colours are
 one, and a colour is black; most colours that are told apart."""
+EDGE = 0.1
+"""A colour between two others counts as their smooth edge below this share of the rarer one's pixels."""
 
 
 def colors_of_masks(masks: Sequence[np.ndarray]) -> np.ndarray:
-    """The colours in which masks are painted, the most frequent first; near ones, as smooth edges have, are one.
+    """The colours in which masks are painted, the most frequent first; those of smooth edges do not count.
 
     Args:
         masks: uint8 `(height, width, 3)` each.
@@ -106,11 +109,21 @@ def colors_of_masks(masks: Sequence[np.ndarray]) -> np.ndarray:
     """
     pixels = np.concatenate([mask.reshape(-1, 3) for mask in masks])
     found, counts = np.unique(pixels, axis=0, return_counts=True)
-    kept = [np.zeros(3, dtype=int)]
+    kept = [(np.zeros(3, dtype=int), len(pixels))]
     for place in np.argsort(-counts, kind="stable"):
-        color = found[place].astype(int)
-        if counts[place] < LEAST_SHARE * len(pixels) or len(kept) > MOST_COLORS:
+        color, count = found[place].astype(int), int(counts[place])
+        if count < LEAST_SHARE * len(pixels) or len(kept) > MOST_COLORS:
             break
-        if all(np.abs(color - other).sum() > (SAME_COLOR if i else BLACK) for i, other in enumerate(kept)):
-            kept.append(color)
-    return np.stack(kept).astype(np.float32) / 255
+        near = any(np.abs(color - other).sum() <= (SAME_COLOR if i else BLACK) for i, (other, _) in enumerate(kept))
+        if not near and not _is_edge(color, count, kept):
+            kept.append((color, count))
+    return np.stack([color for color, _ in kept]).astype(np.float32) / 255
+
+
+def _is_edge(color: np.ndarray, count: int, kept: Sequence[tuple[np.ndarray, int]]) -> bool:
+    """Whether a colour is a mixture of two much more frequent ones."""
+    for (first, many), (second, more) in combinations(kept, 2):
+        way = np.abs(color - first).sum() + np.abs(color - second).sum()
+        if way <= np.abs(first - second).sum() + 6 and count < EDGE * min(many, more):  # 6: rounding of channels
+            return True
+    return False

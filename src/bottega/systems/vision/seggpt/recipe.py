@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from bottega.networks import TargetKind
 from bottega.processes.masked import BlockMasks
-from bottega.processes.painting import from_paint, painting_loss, to_paint, training_masks, unknown_half
+from bottega.processes.painting import BETA, from_paint, painting_loss, to_paint, training_masks, unknown_half
 from bottega.room import Stage
 from bottega.systems.vision.seggpt.model import SegGpt
 from bottega.systems.vision.seggpt.objective import color_context, mosaic
@@ -63,11 +63,16 @@ class Mixture:
         halves: Share of samples whose query is unknown altogether; the others have blocks masked in both.
         mixed: Share of samples that are mix-context.
         jitter: How far brightness, contrast and channels of each picture are moved, from 0.
+        size: Side of pictures in pixels; None takes the network's. Smaller ones are painted with the same weights, for
+            positions are interpolated, at a fraction of the cost.
+        beta: Where the loss goes from a parabola to a line; see `painting_loss`.
     """
 
     halves: float = 0.7
     mixed: float = 0.1
     jitter: float = 0.25
+    size: int | None = None
+    beta: float = BETA
 
 
 class SegGptRecipe:
@@ -81,7 +86,9 @@ class SegGptRecipe:
 
     def __init__(self, model: SegGpt, source: Contexts, mixture: Mixture | None = None) -> None:
         self.model, self.source, self.mixture = model, source, mixture or Mixture()
-        rows, columns = model.config.network.grid
+        self.size = self.mixture.size or model.size
+        columns = self.size // model.config.network.patch_size
+        rows = 2 * columns
         least = max(rows * columns // 98, 1)  # the authors' 16 of 1568
         self.masks = BlockMasks(rows=rows, columns=columns, masked=rows * columns // 2, smallest=least)
 
@@ -109,17 +116,16 @@ class SegGptRecipe:
 
         def loss(part: PaintingBatch) -> Tensor:
             made = self.model(part.pictures, part.targets, part.masked, part.kinds)
-            return painting_loss(made.float(), part.targets, part.masked)
+            return painting_loss(made.float(), part.targets, part.masked, beta=self.mixture.beta)
 
         return descend(state, batch, loss)
 
     def preview(self, state: TrainState) -> Mapping[str, np.ndarray]:
         """Eight contexts: example, its target, query, what was painted, what was wanted."""
         batch = self.batch(range(8), torch.Generator().manual_seed(0))
-        network = self.model.config.network
         with torch.inference_mode():
             device = state.device
-            masked = unknown_half(network.rows, network.rows, device)
+            masked = unknown_half(self.masks.rows // 2, self.masks.columns, device)
             made = self.model(
                 batch.pictures.to(device), batch.targets.to(device), masked, batch.kinds.to(device)
             ).float().cpu()  # fmt: skip
@@ -136,8 +142,8 @@ class SegGptRecipe:
             chosen = [mosaic(random.choices(views, k=4), random) for _ in range(2)]
         pictures, labels = zip(*chosen, strict=True)
         colors = color_context(len(context.names), random)
-        if len(pictures[0]) != self.model.size:
-            pictures, labels = zip(*(_resized(*one, self.model.size) for one in chosen), strict=True)
+        if len(pictures[0]) != self.size:
+            pictures, labels = zip(*(_resized(*one, self.size) for one in chosen), strict=True)
         shown = np.concatenate([self._jittered(picture, random) for picture in pictures])
         kind = TargetKind.INSTANCE if context.same else TargetKind.SEMANTIC
         return shown, colors[np.concatenate(labels)], np.int64(kind)
