@@ -21,7 +21,7 @@ CARD = Card(
         "A colour of a thing is tried only where it is some pixel's nearest; the authors try all 6400.",
         "Key points are refined within their pixel; the authors shift heat maps and smooth them.",
         "Masks of blocks have exactly as many patches as asked for; where no block fits, single patches are added.",
-        "The tiny size has 16 x 16 location colours, learns with half of its queries wholly masked, from endless "
+        "The tiny size has 16 x 16 location colours, learns with three in four queries wholly masked, from endless "
         "scenes without cropping, and by Muon.",
         "The authors' layout is written as safetensors under the authors' key names: bottega writes no pickles.",
     ),

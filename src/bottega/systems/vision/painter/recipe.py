@@ -87,7 +87,7 @@ class PainterRecipe:
         system: PainterSystem,
         source: Lessons,
         *,
-        halves: float = 0.5,
+        halves: float = 0.75,
         augment: Augmentation | None = None,
         layer_decay: float = 1.0,
     ) -> None:

@@ -289,6 +289,14 @@ def test_lessons_in_a_folder(tmp_path, small):
     assert batch.pictures.shape == (2, 3, 64, 32)
 
 
+def test_some_tasks_alone():
+    world = SYSTEM.open_source("lessons:depth,keypoints")
+    assert {world.sample(index).task for index in range(20)} == {PaintTask.DEPTH, PaintTask.KEYPOINTS}
+    assert len(SYSTEM.open_source("lessons").tasks) == len(PaintTask)
+    with pytest.raises(RequestError, match="derain"):
+        SYSTEM.open_source("lessons:colour")
+
+
 # --- figures ----------------------------------------------------------------------------------------------------------
 
 
