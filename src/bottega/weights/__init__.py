@@ -28,6 +28,7 @@ from bottega.weights.native import (
     save_native,
     weights_hash,
 )
+from bottega.weights.persistent import read_persistent
 from bottega.weights.rules import Drop, Fuse, KeyTable, Rename, Rule, Split
 
 __all__ = [
@@ -69,6 +70,7 @@ __all__ = [
     "read_json",
     "read_metadata",
     "read_native_header",
+    "read_persistent",
     "read_tensors",
     "resolve",
     "save_native",

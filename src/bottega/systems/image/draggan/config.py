@@ -42,16 +42,26 @@ class DragGanConfig:
             raise ValueError(f"dragged_styles is {self.dragged_styles}, but there are {self.network.styles} styles")
 
 
-def _published(resolution: int, channel_base: int) -> DragGanConfig:
-    """Handles are followed in the map of side 128 (the sixth block), and the first six styles are dragged.
+def published(network: StyleGan2Config) -> DragGanConfig:
+    """How published networks are dragged: in the map of side 128 (the sixth block), by the first six styles.
 
     Radii are those of 512 pixels, scaled: 3 and 12.
     """
-    network, share = StyleGan2Config(resolution=resolution, channel_base=channel_base), resolution / 512
+    share = network.resolution / 512
     return DragGanConfig(
-        network=network, feature_side=128, dragged_styles=6, rate=1e-3, patch=3 * share, window=12 * share,
+        network=network,
+        kinds=tuple(f"kind {number}" for number in range(network.labels)),
+        feature_side=min(128, network.resolution),
+        dragged_styles=min(6, network.styles),
+        rate=1e-3,
+        patch=3 * share,
+        window=12 * share,
         near=max(2 * share, 2.0),
-    )  # fmt: skip
+    )
+
+
+def _published(resolution: int, channel_base: int) -> DragGanConfig:
+    return published(StyleGan2Config(resolution=resolution, channel_base=channel_base))
 
 
 _TINY = DragGanConfig(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bottega.room import System
+from bottega.systems.image.draggan.checkpoints import FORMATS
 from bottega.systems.image.draggan.config import PRESETS
 from bottega.systems.image.draggan.inference import DragGanRequest, dragger, files, infer
 from bottega.systems.image.draggan.model import DragGan
@@ -23,6 +24,7 @@ SYSTEM = System(
     request=DragGanRequest,
     infer=infer,
     tiny_request=DragGanRequest(handles="32,30", targets="38,30", steps=2),
+    formats=FORMATS,
     stages=STAGES,
     open_source=_source,
     files=files,
