@@ -212,7 +212,7 @@ STAGES = (
         name="teacher",
         recipe=teacher_recipe,
         settings=FitSettings(
-            steps=600, batch_size=256, learning_rate=2e-3, optimizer=Optimizer.MUON, warmup_steps=30,
+            steps=800, batch_size=256, learning_rate=2e-3, optimizer=Optimizer.MUON, warmup_steps=30,
             schedule=Cosine(final=0.02), weight_decay=0.05, betas=(0.9, 0.98), precision=Precision.BF16,
             save_every=200, workers=1,
         ),
@@ -221,7 +221,7 @@ STAGES = (
         name="masked",
         recipe=masked_recipe,
         settings=FitSettings(
-            steps=600, batch_size=128, learning_rate=2e-3, optimizer=Optimizer.MUON, warmup_steps=30,
+            steps=1200, batch_size=128, learning_rate=2e-3, optimizer=Optimizer.MUON, warmup_steps=30,
             schedule=Cosine(final=0.02), weight_decay=0.05, betas=(0.9, 0.98), clip_norm=3.0, precision=Precision.BF16,
             save_every=200, workers=1,
         ),
@@ -230,7 +230,7 @@ STAGES = (
         name="clip",
         recipe=clip_recipe,
         settings=FitSettings(
-            steps=900, batch_size=256, learning_rate=2e-3, optimizer=Optimizer.MUON, warmup_steps=30,
+            steps=2400, batch_size=256, learning_rate=2e-3, optimizer=Optimizer.MUON, warmup_steps=30,
             schedule=Cosine(final=0.02), weight_decay=0.05, betas=(0.9, 0.98), clip_norm=5.0, precision=Precision.BF16,
             save_every=200, workers=1,
         ),
