@@ -6,7 +6,7 @@ from bottega.results.compare import difference
 from bottega.results.kinds import PicturesResult, WordsResult
 from bottega.results.origin import InputFile, Origin, PartOrigin, WeightsOrigin
 from bottega.results.pictures import PICTURE_SUFFIXES, decode_picture, picture_bytes
-from bottega.results.save import SUFFIXES, forms_of, origin_of, read_origin, save, with_origin
+from bottega.results.save import SUFFIXES, forms_of, origin_of, read_origin, save, slug, with_origin
 from bottega.results.sheet import contact_sheet
 
 __all__ = [
@@ -31,5 +31,6 @@ __all__ = [
     "picture_bytes",
     "read_origin",
     "save",
+    "slug",
     "with_origin",
 ]

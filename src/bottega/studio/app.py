@@ -21,17 +21,20 @@ from bottega.serve.web import Guard, House
 from bottega.studio import limits
 from bottega.studio.gallery import Gallery
 from bottega.studio.routes import Studio, router
+from bottega.studio.touch import Touch
+from bottega.studio.touch import router as touch_router
 from bottega.studio.uploads import Uploads
 from bottega.studio.wording import public
 from bottega.studio.words import Words
 from bottega.studio.workshop import Catalog, Made, Order, Workshop
 
 STATIC: Final = Path(__file__).parent / "static"
-UPLOADS: Final = "/api/uploads"
+LARGEST: Final = {"/api/uploads": limits.UPLOAD_BYTES, "/api/touch/films": limits.FILM_BYTES}
+TOUCH: Final = "/api/touch/"
 
 
 def _largest(path: str) -> int:
-    return limits.UPLOAD_BYTES if path == UPLOADS else limits.BODY_BYTES
+    return LARGEST.get(path, limits.TOUCH_BYTES if path.startswith(TOUCH) else limits.BODY_BYTES)
 
 
 HOUSE: Final = House(name="the studio", command="bottega studio", largest=_largest, page=True)
@@ -59,6 +62,7 @@ def create_app(
     """
     gallery, uploads = Gallery(folder / "results"), Uploads(folder / "uploads")
     workshop, words = Workshop(catalog, gallery, uploads), Words(catalog)
+    touch = Touch(catalog, workshop)
     queue = JobQueue[Order, Made](workshop.run, capacity=capacity, history=limits.JOB_HISTORY)
 
     @asynccontextmanager
@@ -66,8 +70,10 @@ def create_app(
         yield
         await anyio.to_thread.run_sync(queue.close)
         await anyio.to_thread.run_sync(words.close)
+        await anyio.to_thread.run_sync(touch.close)
 
     app = FastAPI(title="bottega studio", version=__version__, openapi_url=None, lifespan=lifespan)
+    app.state.touch = touch
     app.state.studio = Studio(
         workshop=workshop,
         gallery=gallery,
@@ -81,6 +87,7 @@ def create_app(
     app.add_exception_handler(RequestValidationError, _unreadable)
     app.add_exception_handler(HTTPException, _said)
     app.add_exception_handler(Exception, _broken)
+    app.include_router(touch_router)
     app.include_router(router)
     app.add_api_route("/", _page, include_in_schema=False)
     app.mount("/", StaticFiles(directory=STATIC))

@@ -63,3 +63,51 @@ SAID_CHARACTERS: Final = 8_000
 
 NEW_TOKENS: Final = 4_096
 """Most tokens of an answer."""
+
+TOUCH_BYTES: Final = 1024 * 1024
+"""Largest body of a request of the page "Touch" that holds masks."""
+
+FILM_BYTES: Final = 96 * 1024 * 1024
+"""Largest uploaded film."""
+
+FILM_FRAMES: Final = 64
+"""Frames of a film that are kept: a longer one is read up to there."""
+
+MASK_CHARACTERS: Final = 200_000
+"""Longest text of a mask's run lengths."""
+
+OBJECTS: Final = 64
+"""Most things of one picture that are exported together."""
+
+SPOTS: Final = 64
+"""Most clicks on one thing, and most handles of one drag."""
+
+TOUCH_SYSTEMS: Final = 3
+"""Systems whose weights stay in memory for the page "Touch"."""
+
+LOOKS: Final = 8
+"""Encoded pictures that stay in memory, so that a click is answered at once."""
+
+LOOKS_BYTES: Final = 256 * 1024 * 1024
+"""Memory of these pictures and their answers."""
+
+ANSWERS: Final = 24
+"""Answers about one picture that are remembered, to be refined or exported with their raw logits."""
+
+DRAGS: Final = 4
+"""Pictures under the hand that stay in memory."""
+
+DRAG_STEPS: Final = 300
+"""Most steps of one drag."""
+
+UNDOS: Final = 20
+"""Drags of one picture that can be taken back."""
+
+SHOTS: Final = 200
+"""Frames of one drag that are kept for its film; of a longer drag every second is dropped, again and again."""
+
+HANDS: Final = 2
+"""Slow pieces of work of the page "Touch" (drags, searches) that run at the same time."""
+
+HANDS_WAITING: Final = 4
+"""Most of them that wait."""

@@ -155,13 +155,13 @@ class Workshop:
             BottegaError: What is asked for is unknown, too much, or refused by the system's own request.
         """
         system = self._system(body.system)
-        sources = tuple(self._source(each) for each in body.inputs)
+        sources = tuple(self.source(each) for each in body.inputs)
         count = body.settings.get("count")
         if isinstance(count, int) and count * max(1, len(sources)) > limits.THINGS:
             raise RequestError.of("count", count, f"at most {limits.THINGS // max(1, len(sources))} for so many inputs")
         _check_kinds(system.request, body.settings, sources)
         self._check_parts(body)
-        pictures = {name: self._source(each) for name, each in body.pictures.items()}
+        pictures = {name: self.source(each) for name, each in body.pictures.items()}
         order = Make(system=body.system, settings=body.settings, sources=sources, parts=body.parts, pictures=pictures)
         paths = tuple(str(each.path) if each.path is not None else each.label for each in order.everything())
         try:
@@ -296,7 +296,12 @@ class Workshop:
             parts=self._parts(system_id),
         )
 
-    def _source(self, given: Input) -> Source:
+    def source(self, given: Input) -> Source:
+        """An input as it lies here.
+
+        Raises:
+            RequestError: The picture is no longer here.
+        """
         if isinstance(given, TextInput):
             return Source(label=given.text)
         if isinstance(given, UploadInput):
