@@ -5,6 +5,7 @@ from bottega.metrics.distances import Estimate, frechet_distance, kernel_distanc
 from bottega.metrics.emoji_pictures import ClassShares, SetDistance, class_shares, set_distances
 from bottega.metrics.features import EmbeddingFeatures, FeatureNetwork, PixelFeatures
 from bottega.metrics.fidelity import psnr, ssim
+from bottega.metrics.films import contour, contour_accuracy, region_similarity
 from bottega.metrics.neighbours import (
     DensityCoverage,
     PrecisionRecall,
@@ -28,6 +29,8 @@ __all__ = [
     "NGrams",
     "PixelFeatures",
     "PrecisionRecall",
+    "contour",
+    "contour_accuracy",
     "density_coverage",
     "exact_match",
     "frechet_distance",
@@ -36,6 +39,7 @@ __all__ = [
     "keywords",
     "precision_recall",
     "psnr",
+    "region_similarity",
     "retrieval_accuracy",
     "ssim",
     "with_control",
