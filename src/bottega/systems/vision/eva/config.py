@@ -54,7 +54,7 @@ class DecoderConfig:
 
     features: int = 1024
     width: int = 512
-    depth: int = 8
+    depth: int = 4
     num_heads: int = 16
     share: float = 0.75
 
@@ -165,8 +165,8 @@ PRESETS = {
     ),
     "eva-l": Preset(
         config=EvaRoomConfig(tower=EVA_SIZES["L-14"], masked=DecoderConfig()),
-        parameters=329_449_472,
-        source="baaivision/EVA, eva_l_psz14.pt: the tower of 303 M with its decoder",
+        parameters=316_839_936,
+        source="baaivision/EVA, mae_vit_large_patch16_dec512d4b: the tower of 303 M with its decoder",
     ),
     "clip-g": Preset(config=_clip("g-14", 768, 12), parameters=1_136_435_841, source=f"{_TABLE}/EVA01-CLIP-g-14.json"),
     "clip-g-plus": Preset(

@@ -121,6 +121,9 @@ class EvaRoom(nn.Module):
                 self.student: MaskedHead | MaskedDecoder | None = MaskedHead(masked, config.tower)
             case DecoderConfig() as masked:
                 self.student = MaskedDecoder(masked, config.tower)
+                with torch.no_grad():
+                    self.tower.pos_embed.copy_(grid_waves(config.tower.width, config.tower.side))
+                self.tower.pos_embed.requires_grad_(False)  # fixed, as published
             case None:
                 self.student = None
         self.clip = None if config.clip is None else EvaClip(config.clip, config.tower)
