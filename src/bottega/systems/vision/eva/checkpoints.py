@@ -183,7 +183,7 @@ def write(checkpoint: Checkpoint, path: Path, *, timm: bool) -> None:
         write_tokenizer_folder(path, checkpoint.assets["tokenizer"], "CLIPTokenizer", config.clip.text.context)
 
 
-CLIPS = ("clip-g", "clip-g-plus", "clip-l", "clip-e", "clip-e-plus")
+CLIPS = ("clip-g", "clip-g-plus", "clip-l", "clip-l-336", "clip-e", "clip-e-plus")
 
 FORMATS = {
     "authors": CheckpointFormat(

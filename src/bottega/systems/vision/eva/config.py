@@ -131,11 +131,11 @@ def configure(config: EvaRoomConfig, options: EvaOptions) -> EvaRoomConfig:
     return config
 
 
-def _clip(tower: str, width: int, depth: int, *, embedding: int = 1024) -> EvaRoomConfig:
+def _clip(tower: str, width: int, depth: int, *, embedding: int = 1024, size: int = 224) -> EvaRoomConfig:
     text = ClipTextConfig(width=width, depth=depth, num_heads=width // 64, activation=Activation.GELU)
     decay = 0.9 if tower == "02-E-14" else 0.85
     clip = ClipConfig(text=text, embedding=embedding, picture_decay=decay)
-    return EvaRoomConfig(tower=EVA_SIZES[tower], clip=clip)
+    return EvaRoomConfig(tower=replace(EVA_SIZES[tower], size=size), clip=clip)
 
 
 TINY = EvaRoomConfig(
@@ -174,6 +174,11 @@ PRESETS = {
     ),
     "clip-l": Preset(
         config=_clip("02-L-14", 768, 12, embedding=768), parameters=427_755_457, source=f"{_TABLE}/EVA02-CLIP-L-14.json"
+    ),
+    "clip-l-336": Preset(
+        config=_clip("02-L-14", 768, 12, embedding=768, size=336),
+        parameters=428_083_137,
+        source=f"{_TABLE}/EVA02-CLIP-L-14-336.json",
     ),
     "clip-e": Preset(
         config=_clip("02-E-14", 1024, 24), parameters=4_704_589_569, source=f"{_TABLE}/EVA02-CLIP-bigE-14.json"
