@@ -45,7 +45,7 @@ class LessonsWorld:
     size: int = 64
     tasks: tuple[PaintTask, ...] = tuple(PaintTask)
     most: int = 4
-    farthest: float = 5.0
+    farthest: float = 4.0
     seed: int = 0
     length: int = 1_000_000
 

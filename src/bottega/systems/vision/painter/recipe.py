@@ -226,7 +226,7 @@ STAGES = (
         name="paint",
         recipe=painter_recipe,
         settings=FitSettings(
-            steps=4000, batch_size=64, learning_rate=1.5e-3, warmup_steps=100, schedule=Cosine(final=0.02),
+            steps=7000, batch_size=32, learning_rate=1.5e-3, warmup_steps=100, schedule=Cosine(final=0.02),
             weight_decay=0.05, betas=(0.9, 0.99), clip_norm=3.0, precision=Precision.BF16, ema_decay=0.998,
             preview_every=500, compile=True, optimizer=Optimizer.MUON,
         ),
