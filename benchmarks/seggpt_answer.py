@@ -30,9 +30,10 @@ def run() -> Outcome:
         errors["fp32"] = difference(our_answer(ours, one), truth)
         assert errors["fp32"] < 1e-4, errors
         seconds |= _turns(ours, peer, one, several, "fp32")
-        half = Painter(CONFIG).eval()
-        half.load_state_dict(ours.state_dict())
-        half, peer = half.bfloat16(), peer.bfloat16()
+        with torch.device("meta"):
+            half = Painter(CONFIG).eval()
+        half.load_state_dict({name: value.bfloat16() for name, value in ours.state_dict().items()}, assign=True)
+        peer = peer.bfloat16()
         one, several = _halved(one), _halved(several)
         errors["bf16"] = difference(our_answer(half, one), truth)
         errors["bf16, peer"] = difference(peer_answer(peer, one), truth)
@@ -43,15 +44,16 @@ def run() -> Outcome:
 
 def make_pair(config: PainterConfig) -> tuple[Painter, Any]:
     """Ours and the peer's network with the same random weights."""
-    torch.manual_seed(0)
-    ours = Painter(config).eval()
-    with torch.no_grad():
-        for name, parameter in ours.named_parameters():
-            if not (parameter.ndim == 1 and name.endswith("weight")):  # gains stay near 1
-                parameter.copy_(0.03 * torch.randn_like(parameter))
-    peer = SegGptForImageSegmentation(SegGptConfig(**seggpt_json(config)))
-    peer.load_state_dict(to_theirs(seggpt_keys(config), ours.state_dict()))
-    return ours, peer.eval()
+    with torch.device("meta"):  # nothing is initialised that is overwritten at once
+        ours, peer = Painter(config), SegGptForImageSegmentation(SegGptConfig(**seggpt_json(config)))
+    generator = torch.Generator().manual_seed(0)
+    tensors = {}
+    for name, parameter in ours.named_parameters():
+        gain = parameter.ndim == 1 and name.endswith("weight")
+        tensors[name] = torch.randn(parameter.shape, generator=generator) * 0.03 + gain
+    ours.load_state_dict(tensors, assign=True)
+    peer.load_state_dict(to_theirs(seggpt_keys(config), tensors), assign=True)
+    return ours.eval(), peer.eval()
 
 
 def pictures(config: PainterConfig, prompts: int) -> Given:

@@ -105,9 +105,13 @@ class MaskFolder:
         return made[0], made[1]
 
 
-@lru_cache(maxsize=MOST_FILES_IN_MEMORY)
 def read(file: Path) -> np.ndarray:
-    """A picture, uint8 `(height, width, 3)`, read-only, shrunk where it is very large."""
+    """A picture, uint8 `(height, width, 3)`, read-only, shrunk where it is very large; as it is on disk now."""
+    return _read(file, file.stat().st_mtime_ns if file.is_file() else 0)
+
+
+@lru_cache(maxsize=MOST_FILES_IN_MEMORY)
+def _read(file: Path, _changed_ns: int) -> np.ndarray:
     from bottega.data import read_picture  # noqa: PLC0415 - it imports torch, which worlds do without
 
     picture = read_picture(file)
