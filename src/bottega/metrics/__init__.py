@@ -6,6 +6,7 @@ from bottega.metrics.emoji_pictures import ClassShares, SetDistance, class_share
 from bottega.metrics.features import EmbeddingFeatures, FeatureNetwork, PixelFeatures
 from bottega.metrics.fidelity import psnr, ssim
 from bottega.metrics.films import contour, contour_accuracy, region_similarity
+from bottega.metrics.landmarks import LandmarkReader
 from bottega.metrics.neighbours import (
     DensityCoverage,
     PrecisionRecall,
@@ -26,6 +27,7 @@ __all__ = [
     "EmbeddingFeatures",
     "Estimate",
     "FeatureNetwork",
+    "LandmarkReader",
     "NGrams",
     "PixelFeatures",
     "PrecisionRecall",

@@ -8,6 +8,7 @@ from typing import Any
 from bottega.room import System
 from bottega.systems.image.draggan.checkpoints import FORMATS
 from bottega.systems.image.draggan.config import PRESETS
+from bottega.systems.image.draggan.evaluation import evaluate
 from bottega.systems.image.draggan.inference import DragGanRequest, dragger, files, infer
 from bottega.systems.image.draggan.model import DragGan
 from bottega.systems.image.draggan.recipe import STAGES
@@ -27,6 +28,7 @@ SYSTEM = System(
     formats=FORMATS,
     stages=STAGES,
     open_source=_source,
+    evaluate=evaluate,
     files=files,
     dragger=dragger,
 )
