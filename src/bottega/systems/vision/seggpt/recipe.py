@@ -29,7 +29,7 @@ from bottega.training import (
     descend,
     sample_generators,
 )
-from bottega.worlds.contexts import Context, ContextsWorld, MaskFolder
+from bottega.worlds.contexts import Context, ContextKind, ContextsWorld, MaskFolder
 
 TABLES = ("positions", "row_positions", "column_positions", "type_tokens")
 """Parameters that are looked up, not multiplied: they do not decay, and Muon leaves them alone."""
@@ -163,27 +163,48 @@ def _resized(picture: np.ndarray, labels: np.ndarray, size: int) -> tuple[np.nda
     return np.asarray(smooth), np.asarray(Image.fromarray(labels).resize((size, size), Image.Resampling.NEAREST))
 
 
-def seggpt_recipe(model: nn.Module, source: Contexts) -> SegGptRecipe:
-    """The recipe of SegGPT."""
-    if not isinstance(model, SegGpt):
-        raise TypeError(f"SegGPT's stage trains a SegGpt, not a {type(model).__name__}")
-    if isinstance(source, ContextsWorld | MaskFolder):
-        source = replace(source, size=model.size)
-    return SegGptRecipe(model, source)
+def small_recipe(model: nn.Module, source: Contexts) -> SegGptRecipe:
+    """Where a network learns that examples matter at all: half the size, softer loss, things seen again first."""
+    seggpt = _seggpt(model)
+    size = max(seggpt.size // 2, 4 * seggpt.config.network.patch_size)
+    if isinstance(source, ContextsWorld):
+        source = replace(source, kinds=(ContextKind.EMOJI_VIEWS, ContextKind.EMOJI), weights=(0.6, 0.4))
+    return SegGptRecipe(seggpt, _sized(source, size), Mixture(halves=0.4, mixed=0.0, size=size, beta=1.0))
 
+
+def seggpt_recipe(model: nn.Module, source: Contexts) -> SegGptRecipe:
+    """Everything, at the network's own size and with the published loss."""
+    seggpt = _seggpt(model)
+    return SegGptRecipe(seggpt, _sized(source, seggpt.size))
+
+
+def _seggpt(model: nn.Module) -> SegGpt:
+    if not isinstance(model, SegGpt):
+        raise TypeError(f"SegGPT's stages train a SegGpt, not a {type(model).__name__}")
+    return model
+
+
+def _sized(source: Contexts, size: int) -> Contexts:
+    """The same contexts with pictures of another size; other sources are resized picture by picture."""
+    return replace(source, size=size) if isinstance(source, ContextsWorld | MaskFolder) else source
+
+
+SMALL = FitSettings(
+    steps=1500, batch_size=64, learning_rate=2e-3, warmup_steps=100, schedule=Cosine(final=0.1), weight_decay=0.05,
+    betas=(0.9, 0.99), precision=Precision.BF16, ema_decay=0.995, preview_every=500, compile=True,
+    optimizer=Optimizer.MUON,
+)  # fmt: skip
 
 STAGES = (
+    Stage(name="small", recipe=small_recipe, settings=SMALL),
     Stage(
         name="paint",
         recipe=seggpt_recipe,
-        settings=FitSettings(
-            steps=3000, batch_size=48, learning_rate=2e-3, warmup_steps=100, schedule=Cosine(final=0.02),
-            weight_decay=0.05, betas=(0.9, 0.99), precision=Precision.BF16, ema_decay=0.998, preview_every=500,
-            compile=True, optimizer=Optimizer.MUON,
-        ),
+        settings=replace(SMALL, steps=4000, batch_size=48, ema_decay=0.998, schedule=Cosine(final=0.02)),
         finetune=True,
     ),
-)  # fmt: skip
+)
+"""Stages for the bundled world: a network from scratch first learns at half the size, where it costs a fourth."""
 
 
 def open_contexts(place: str | Path | None) -> Contexts:
