@@ -6,6 +6,7 @@ from bottega.errors import RequestError
 from bottega.ops import matrix_nms
 from bottega.processes.painting import (
     ColorDistance,
+    Instances,
     LocationColors,
     PointBrush,
     class_colors,
@@ -168,6 +169,19 @@ def test_segments_are_read_exactly():
             assert (read.segments == segment).sum() == pytest.approx(mask.sum(), rel=0.02)
             assert read.classes[segment - 1] == np.bincount(scene.semantic[mask]).argmax()
             assert read.things[segment - 1] == (number > 0)
+
+
+def test_surer_things_keep_their_pixels_and_hidden_ones_are_left_out():
+    masks = np.zeros((4, 1, 8), dtype=bool)
+    masks[0, 0, :4] = masks[1, 0, 2:7] = masks[2, 0, :3] = masks[3, 0, 7] = True  # the third is all but hidden
+    things = Instances(masks=masks, scores=np.array([0.9, 0.8, 0.7, 0.5], np.float32), centers=np.zeros((4, 2)))
+    colors = class_colors(3)
+    semantic = paint_classes(np.array([[1, 1, 1, 1, 2, 2, 2, 0]]), colors)
+    read = read_panoptic(semantic, things, colors, stuff={0})
+    assert read.segments.tolist() == [[1, 1, 1, 1, 2, 2, 2, 3]]
+    assert read.classes.tolist() == [1, 2, 0]
+    assert read.things.tolist() == [True, True, False]
+    assert read.scores.tolist() == pytest.approx([0.9, 0.8, 1.0])
 
 
 # --- depth ------------------------------------------------------------------------------------------------------------
