@@ -223,6 +223,8 @@ class SamSegmenter:
 
     def __init__(self, model: Sam) -> None:
         self.model = model
+        with torch.inference_mode():
+            self._grid = model.prompt_encoder.grid()
 
     @property
     def low_res_side(self) -> int:
@@ -240,7 +242,9 @@ class SamSegmenter:
     def prompt(self, embedding: Embedding, prompts: Prompts, *, multimask: bool = True) -> Segments:
         """The answers to prompts about one picture, in its own pixels."""
         like = self.model.mask_decoder.score_token
-        logits, scores = self.model.decode(embedding.features[None], in_square(prompts, embedding.frame, like))
+        logits, scores = self.model.decode(
+            embedding.features[None], in_square(prompts, embedding.frame, like), self._grid
+        )
         logits, scores = answers(logits, scores, multimask=multimask)
         return Segments(low_res_logits=logits[0], scores=scores[0], frame=embedding.frame)
 

@@ -85,7 +85,17 @@ class PromptEncoder(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Multi-head attention of queries over other tokens, in fewer channels than the tokens have."""
+    """Multi-head attention of some tokens over others, in fewer channels than the tokens have.
+
+    Where few tokens meet the many of a picture, those of the picture are never projected: `gather` takes few queries
+    through the keys' projection first, and `scatter` the few keys through the queries'. These are the same sums in
+    another order, which cost what projecting to (heads x few) channels would.
+
+    Args:
+        width: Channels.
+        num_heads: Heads.
+        shrink: By how much there are fewer channels inside.
+    """
 
     def __init__(self, width: int, num_heads: int, shrink: int = 1) -> None:
         super().__init__()
@@ -94,11 +104,40 @@ class CrossAttention(nn.Module):
         self.proj = nn.Linear(width // shrink, width)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Queries `(..., n, width)` over keys and values `(..., m, width)`, with leading sizes that broadcast."""
-        q, k, v = (split_heads(layer(x), self.num_heads) for layer, x in ((self.q, q), (self.k, k), (self.v, v)))
-        lead = torch.broadcast_shapes(q.shape[:-2], k.shape[:-2])
-        q, k, v = (x.expand(*lead, *x.shape[-2:]) for x in (q, k, v))
+        """Queries `(..., n, width)` over keys and values `(..., m, width)`."""
+        parts = ((self.q, q), (self.k, k), (self.v, v))
+        q, k, v = (split_heads(layer(x), self.num_heads) for layer, x in parts)
         return self.proj(merge_heads(attend(q, k, v)))
+
+    def gather(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Few queries `(batch, prompts, n, width)` over a picture `(batch, prompts or 1, m, width)`."""
+        scores = self._scores(self.q(q), self.k, k).flatten(2, 3)
+        mixed = _by_prompt(scores.softmax(-1).to(v.dtype), v).unflatten(2, (self.num_heads, -1))
+        values = torch.einsum("bphnw,hdw->bpnhd", mixed, self.v.weight.unflatten(0, (self.num_heads, -1)))
+        return self.proj(values.flatten(-2) + self.v.bias)
+
+    def scatter(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """A picture `(batch, prompts or 1, m, width)` over few keys and values `(batch, prompts, n, width)`."""
+        shares = self._scores(self.k(k), self.q, q).softmax(-2).flatten(2, 3)
+        values, weight = self.v(v).unflatten(-1, (self.num_heads, -1)), self.proj.weight
+        outs = torch.einsum("bpnhd,whd->bphnw", values, weight.unflatten(1, (self.num_heads, -1)))
+        return shares.to(outs.dtype).transpose(-1, -2) @ outs.flatten(2, 3) + self.proj.bias
+
+    def _scores(self, few: Tensor, layer: nn.Linear, picture: Tensor) -> Tensor:
+        """Scores of few projected tokens against a picture that a layer would project: `(batch, prompts, h, n, m)`."""
+        few = few.unflatten(-1, (self.num_heads, -1))
+        few = few * few.shape[-1] ** -0.5
+        probes = torch.einsum("bpnhd,hdw->bphnw", few, layer.weight.unflatten(0, (self.num_heads, -1)))
+        offsets = torch.einsum("bpnhd,hd->bphn", few, layer.bias.unflatten(0, (self.num_heads, -1)))
+        scores = _by_prompt(probes.flatten(2, 3).to(picture.dtype), picture.transpose(-1, -2))
+        return scores.unflatten(2, (self.num_heads, -1)) + offsets[..., None]
+
+
+def _by_prompt(rows: Tensor, picture: Tensor) -> Tensor:
+    """Products of `(batch, prompts, k, a)` with what may be one and the same for all prompts, `(batch, 1, a, b)`."""
+    if picture.shape[1] == rows.shape[1]:
+        return rows @ picture
+    return (rows.flatten(1, 2) @ picture[:, 0]).unflatten(1, rows.shape[1:3])
 
 
 class TwoWayBlock(nn.Module):
@@ -128,9 +167,9 @@ class TwoWayBlock(nn.Module):
             tokens = tokens + self.among_tokens(placed, placed, tokens)
         tokens = self.norm1(tokens)
         placed_picture = picture + grid
-        tokens = self.norm2(tokens + self.over_picture(tokens + token_places, placed_picture, picture))
+        tokens = self.norm2(tokens + self.over_picture.gather(tokens + token_places, placed_picture, picture))
         tokens = self.norm3(tokens + self.fc2(F.relu(self.fc1(tokens))))
-        return tokens, self.norm4(picture + self.over_tokens(placed_picture, tokens + token_places, tokens))
+        return tokens, self.norm4(picture + self.over_tokens.scatter(placed_picture, tokens + token_places, tokens))
 
 
 class Layers(nn.Module):
@@ -188,12 +227,12 @@ class MaskDecoder(nn.Module):
         states, picture = places, features
         for block in self.blocks:
             states, picture = block(states, picture, places, grid)
-        states = self.norm_out(states + self.over_picture(states + places, picture + grid, picture))
+        states = self.norm_out(states + self.over_picture.gather(states + places, picture + grid, picture))
         kernels = torch.stack([layers(states[:, :, 1 + i]) for i, layers in enumerate(self.mask_layers)], dim=2)
         side = self.config.encoder.side
-        fine = self.upscale(picture.flatten(0, 1).transpose(1, 2).unflatten(2, (side, side)))
-        logits = kernels @ fine.flatten(2).unflatten(0, lead)
-        return logits.unflatten(-1, fine.shape[-2:]), self.score_layers(states[:, :, 0])
+        fine = self.upscale(picture.flatten(0, 1).unflatten(1, (side, side)).movedim(-1, 1))  # channels stay innermost
+        logits = fine.movedim(1, -1).flatten(1, 2).unflatten(0, lead) @ kernels.transpose(-1, -2)
+        return logits.transpose(-1, -2).unflatten(-1, fine.shape[-2:]), self.score_layers(states[:, :, 0])
 
 
 class Sam(nn.Module):
@@ -210,19 +249,21 @@ class Sam(nn.Module):
         """Normalised square pictures `(batch, 3, size, size)` to features `(batch, width, side, side)`."""
         return self.image_encoder(pictures)
 
-    def decode(self, features: Tensor, prompts: Prompts) -> tuple[Tensor, Tensor]:
+    def decode(self, features: Tensor, prompts: Prompts, grid: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """All masks and scores.
 
         Args:
             features: `(batch, width, side, side)`.
             prompts: With leading sizes `(batch, prompts)`, in pixels of the square.
+            grid: What `prompt_encoder.grid()` says, where it is known already.
 
         Returns:
             Logits `(batch, prompts, 1 + answers, s, s)` and scores `(batch, prompts, 1 + answers)`: first the single
             answer, then the several.
         """
         picture = features.flatten(2).transpose(1, 2)[:, None] + self.prompt_encoder.map(prompts.masks)
-        return self.mask_decoder(picture, self.prompt_encoder.grid(), self.prompt_encoder.tokens(prompts))
+        grid = self.prompt_encoder.grid() if grid is None else grid
+        return self.mask_decoder(picture, grid, self.prompt_encoder.tokens(prompts))
 
     def forward(self, pictures: Tensor, prompts: Prompts, *, multimask: bool = True) -> tuple[Tensor, Tensor]:
         """Pictures and prompts to logits `(batch, prompts, answers or 1, s, s)` and scores."""
