@@ -89,7 +89,8 @@ def _files(result: Result, path: Path, origin: Origin | None) -> list[tuple[Path
         raise RequestError.of("output", path.name, "a folder or end in " + ", ".join(forms))
     count = len(result.items())
     if suffix not in PICTURE_SUFFIXES or count == 1:
-        return [(path, file_bytes(result, suffix, _at(origin, 0) if count == 1 else origin))]
+        only = 0 if count == 1 else None
+        return [(path, file_bytes(result, suffix, origin if only is None else _at(origin, only), only))]
     numbered = [
         (path.with_name(f"{path.stem}-{index:02d}{path.suffix}"), file_bytes(result, suffix, origin, index))
         for index in range(count)

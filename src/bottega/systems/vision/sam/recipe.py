@@ -313,7 +313,7 @@ STAGES = (
         name="segment",
         recipe=sam_recipe,
         settings=FitSettings(
-            steps=4000, batch_size=8, learning_rate=1e-3, warmup_steps=100, schedule=Cosine(final=0.02),
+            steps=4000, batch_size=8, learning_rate=4e-3, warmup_steps=100, schedule=Cosine(final=0.02),
             weight_decay=0.05, betas=(0.9, 0.99), precision=Precision.BF16, ema_decay=0.998, preview_every=500,
             optimizer=Optimizer.MUON,
         ),
