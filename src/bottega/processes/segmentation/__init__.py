@@ -1,5 +1,6 @@
 """Segmentation by prompts: the protocol, and what works on any model that keeps it."""
 
+from bottega.processes.segmentation.annotating import Annotation, Annotator, assisted, automatic, semi_automatic
 from bottega.processes.segmentation.automatic import AutomaticSettings, FoundMasks, find_masks
 from bottega.processes.segmentation.clicks import middle_pixels, next_labels, random_pixels, rough_boxes, wrong
 from bottega.processes.segmentation.in_context import Example, InContextSegmenter, Likeness
@@ -24,6 +25,8 @@ __all__ = [
     "NO_POINT",
     "OUTSIDE",
     "PADDING",
+    "Annotation",
+    "Annotator",
     "AutomaticSettings",
     "Clicked",
     "Embedding",
@@ -36,6 +39,8 @@ __all__ = [
     "Segmenter",
     "Segments",
     "Session",
+    "assisted",
+    "automatic",
     "click",
     "clicked",
     "find_masks",
@@ -43,6 +48,7 @@ __all__ = [
     "middle_pixels",
     "next_labels",
     "random_pixels",
+    "semi_automatic",
     "rough_boxes",
     "rough_mask",
     "wrong",

@@ -12,12 +12,15 @@ from bottega.ops import boxes_of_masks, mask_overlaps
 from bottega.processes.segmentation import (
     INSIDE,
     OUTSIDE,
+    Annotator,
     AutomaticSettings,
     Embedding,
     Frame,
     Prompts,
     Segments,
     Session,
+    assisted,
+    automatic,
     click,
     clicked,
     find_masks,
@@ -26,6 +29,7 @@ from bottega.processes.segmentation import (
     next_labels,
     random_pixels,
     rough_boxes,
+    semi_automatic,
     wrong,
 )
 from bottega.processes.segmentation.automatic import crop_boxes, grid
@@ -195,3 +199,36 @@ def test_prompts_must_fit_together():
     assert len(both.rows(1, 4)) == 3
     with pytest.raises(RequestError, match="crop_layers"):
         AutomaticSettings(crop_layers=9)
+
+
+def truths_of_squares():
+    red = picture_of_squares()[..., 0]
+    halves = red == 200
+    return np.stack([red == 100, red == 200, halves & (np.arange(64)[:, None] < 48)])
+
+
+def test_a_person_takes_what_fits_and_draws_what_does_not():
+    """The two squares take one click each; their half cannot be had by clicks and is drawn by hand."""
+    segmenter, person = ColourSegmenter({100: 0.95, 200: 0.9}), Annotator(patience=3, drawing=10.0, budget=100.0)
+    made = assisted(segmenter, picture_of_squares(), truths_of_squares(), person)
+    assert len(made.masks) == 3
+    assert made.spent == pytest.approx((1 + 1) + (3 + 10 + 1) + (1 + 1))
+    assert made.time_per_mask == pytest.approx(6.0)
+    assert np.array_equal(made.masks[0], truths_of_squares()[1])  # the most prominent first
+    short = assisted(segmenter, picture_of_squares(), truths_of_squares(), Annotator(patience=3, budget=5.0))
+    assert len(short.masks) == 1
+    assert short.spent == 2
+
+
+def test_what_is_filled_in_leaves_time_for_the_rest():
+    segmenter = ColourSegmenter({100: 0.95, 200: 0.9, 10: 0.93})
+    person, settings = Annotator(patience=3, budget=16.0), AutomaticSettings(points=8)
+    alone = assisted(segmenter, picture_of_squares(), truths_of_squares(), person)
+    helped = semi_automatic(segmenter, picture_of_squares(), truths_of_squares(), person, settings)
+    assert (len(alone.masks), alone.filled) == (2, 0)
+    assert (len(helped.masks), helped.filled) == (3, 2)
+    assert helped.spent == 1 + 14  # the ground is thrown away, the half is drawn
+    nobody = automatic(segmenter, picture_of_squares(), settings)
+    assert (len(nobody.masks), nobody.filled, nobody.spent) == (3, 3, 0.0)
+    with pytest.raises(RequestError, match="content"):
+        Annotator(content=0.0)
