@@ -10,7 +10,7 @@ export default defineConfig({
     assetsInlineLimit: 0, // the Content-Security-Policy takes files only
     modulePreload: false,
     sourcemap: false,
-    rollupOptions: { input: ["index.html", "words.html", "solvers.html", "restore.html"] },
+    rollupOptions: { input: ["index.html", "touch.html", "words.html", "solvers.html", "restore.html"] },
   },
   server: { proxy: { "/api": "http://127.0.0.1:7420" } },
 });

@@ -97,7 +97,7 @@ export interface Order {
 /** What the server said no to, in its own words. */
 export class Refused extends Error {}
 
-async function ask(path: string, init?: RequestInit): Promise<Response> {
+export async function ask(path: string, init?: RequestInit): Promise<Response> {
   let answer: Response;
   try {
     answer = await fetch(path, init);
@@ -110,7 +110,7 @@ async function ask(path: string, init?: RequestInit): Promise<Response> {
   throw new Refused(sentence || `The studio answered with ${answer.status}.`);
 }
 
-async function json<T>(path: string, init?: RequestInit): Promise<T> {
+export async function json<T>(path: string, init?: RequestInit): Promise<T> {
   return (await (await ask(path, init)).json()) as T;
 }
 
@@ -175,23 +175,31 @@ export const talking = (): Promise<Talking[]> => json("/api/words");
 
 export const traces = <T>(item: string): Promise<T[]> => json(`/api/gallery/${item}/traces`);
 
-/** Has a conversation answered, piece by piece; null when the server went away in the middle. */
-export async function talk(asked: Conversation, onPiece: (text: string) => void, signal: AbortSignal): Promise<Ending | null> {
-  const init = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(asked), signal };
-  const reader = (await ask("/api/words", init)).body?.pipeThrough(new TextDecoderStream()).getReader();
+/** Sends a message and hears the answer event by event, until it ends or is given up. Faults are refusals. */
+export async function hear(path: string, body: unknown, onEvent: (kind: string, said: unknown) => void, signal: AbortSignal): Promise<void> {
+  const init = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body), signal };
+  const reader = (await ask(path, init)).body?.pipeThrough(new TextDecoderStream()).getReader();
   let waiting = "";
   for (let part = await reader?.read(); part && !part.done; part = await reader?.read()) {
     const blocks = (waiting + part.value).split("\n\n");
     waiting = blocks.pop() ?? "";
     for (const block of blocks) {
       const [kind, data] = block.split("\ndata: ");
-      const said = JSON.parse(data ?? "{}") as { text: string; error: string } & Ending;
-      if (kind === "event: piece") onPiece(said.text);
-      else if (kind === "event: fault") throw new Refused(said.error);
-      else return said;
+      const said: unknown = JSON.parse(data ?? "{}");
+      if (kind === "event: fault") throw new Refused((said as { error: string }).error);
+      onEvent((kind ?? "").replace("event: ", ""), said);
     }
   }
-  return null;
+}
+
+/** Has a conversation answered, piece by piece; null when the server went away in the middle. */
+export async function talk(asked: Conversation, onPiece: (text: string) => void, signal: AbortSignal): Promise<Ending | null> {
+  let ending: Ending | null = null;
+  await hear("/api/words", asked, (kind, said) => {
+    if (kind === "piece") onPiece((said as { text: string }).text);
+    else ending = said as Ending;
+  }, signal);
+  return ending;
 }
 
 /** Follows every job: first all unfinished ones, then each change. The browser connects again by itself. */

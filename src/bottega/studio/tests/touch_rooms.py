@@ -64,9 +64,7 @@ class Flood:
         background = labels[0, 0]
         mask = np.zeros(labels.shape, dtype=bool)
         if prompts.masks is not None:
-            rows, columns = embedding.frame.inner
-            kept = prompts.masks[0, :rows, :columns].numpy() > 0
-            mask |= np.kron(kept, np.ones((1, 1), dtype=bool))[: labels.shape[0], : labels.shape[1]]
+            mask |= embedding.frame.from_square(prompts.masks)[0].numpy() > 0
         if prompts.boxes is not None:
             left, top, right, bottom = (int(round(edge)) for edge in prompts.boxes[0].tolist())
             inside = np.zeros(labels.shape, dtype=bool)

@@ -92,6 +92,10 @@ class Looking:
         started = time.perf_counter()
         prompts, doubtful = self._prompts(looked, body)
         segments = looked.segmenter.prompt(looked.embedding, prompts, multimask=True)
+        if body.glance:
+            best = segments.best()
+            made = candidates(best.masks()[0], best.scores[0])
+            return MasksAnswer(answer="", candidates=made, seconds=time.perf_counter() - started)
         if not doubtful:
             sure = looked.segmenter.prompt(looked.embedding, prompts, multimask=False)
             segments = _joined(sure, segments)

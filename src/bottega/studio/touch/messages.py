@@ -112,6 +112,8 @@ class MasksBody(Message):
         painted: A rough mask, painted by hand.
         words: What it is; only for systems that can be asked in words.
         refines: The candidate that was held before the last click; when it is no longer remembered, the rest counts.
+        glance: Whether only the likeliest candidate is wanted, and nothing is to be remembered: for what lies under a
+            pointer that moves.
     """
 
     system: Name
@@ -121,6 +123,7 @@ class MasksBody(Message):
     painted: Counts = ""
     words: Words = ""
     refines: Refined | None = None
+    glance: bool = False
 
 
 class Candidate(Message):
@@ -143,7 +146,7 @@ class MasksAnswer(Message):
     """The candidates for one thing.
 
     Args:
-        answer: How to refer to them later.
+        answer: How to refer to them later; empty after a glance.
         candidates: One, or the first for what leaves no doubt and more besides.
         seconds: What the answer took, without encoding.
     """
