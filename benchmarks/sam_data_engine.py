@@ -167,8 +167,8 @@ def _outcome(rounds: list[EngineRound]) -> Outcome:
         f"A model of {CONFIG.size} pixels learns from {PUBLIC} pictures with masks of whole things ({FIRST_STEPS} "
         f"updates), then from {PICTURES} more pictures a round ({STEPS} updates on all that was collected). A "
         f"simulated person has {person.budget:.0f} clicks of time for a picture: {person.finding:.0f} to find a thing, "
-        f"one for each click, {person.drawing:.0f} to draw by hand after {person.patience} clicks; masks are taken from "
-        f"{person.content:.2f} overlap on. mIoU: {TESTED} scenes of held-out things and their parts, one click."
+        f"one for each click, {person.drawing:.0f} to draw by hand after {person.patience} clicks; masks are taken "
+        f"from {person.content:.2f} overlap on. mIoU: {TESTED} scenes of held-out things and their parts, one click."
     )
     return Outcome(
         name="sam_data_engine", title="Segment Anything's data engine with a simulated annotator", method=method,

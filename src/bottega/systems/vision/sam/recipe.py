@@ -6,7 +6,7 @@ Source: arXiv:2304.02643, appendix A, "Training algorithm".
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -140,7 +140,12 @@ class SamRecipe:
         pictures, masks = [], []
         for index, own in zip(indices, sample_generators(generator, indices), strict=True):
             random = np.random.default_rng(own.initial_seed())
-            picture, found = varied(self.source.sample(index), random)
+            sample = self.source.sample(index)
+            if not isinstance(getattr(sample, "masks", None), np.ndarray):
+                raise RequestError(
+                    "Segment Anything learns from pictures with masks, but these have none; leave --data out"
+                )
+            picture, found = varied(sample, random)
             square, frame = prepare(picture, self.model.config)
             chosen = found[random.integers(len(found), size=self.prompts)] if len(found) else found
             if not len(chosen):
@@ -301,22 +306,33 @@ def in_frame(masks: np.ndarray, inner: tuple[int, int], side: int) -> Tensor:
     return torch.from_numpy(out)
 
 
-def sam_recipe(model: nn.Module, source: SegmentedPictures) -> SamRecipe:
-    """The recipe of Segment Anything."""
-    if not isinstance(model, Sam):
-        raise TypeError(f"Segment Anything's stage trains a Sam, not a {type(model).__name__}")
-    return SamRecipe(model, source)
+def first_recipe(model: nn.Module, source: SegmentedPictures) -> SamRecipe:
+    """The recipe of the first stage: first prompts alone, which are quick and wake masks up from being empty."""
+    return SamRecipe(_checked(model), source, rounds=Rounds(graded=1))
 
+
+def sam_recipe(model: nn.Module, source: SegmentedPictures) -> SamRecipe:
+    """The recipe of the second stage: the whole simulation, of which three rounds are learned from."""
+    return SamRecipe(_checked(model), source)
+
+
+def _checked(model: nn.Module) -> Sam:
+    if not isinstance(model, Sam):
+        raise TypeError(f"Segment Anything's stages train a Sam, not a {type(model).__name__}")
+    return model
+
+
+_SETTINGS = FitSettings(
+    steps=2000, batch_size=12, learning_rate=4e-3, warmup_steps=20, schedule=Cosine(final=0.05), weight_decay=0.05,
+    betas=(0.9, 0.99), precision=Precision.BF16, ema_decay=0.99, preview_every=500, optimizer=Optimizer.MUON,
+)  # fmt: skip
 
 STAGES = (
+    Stage(name="first", recipe=first_recipe, settings=_SETTINGS),
     Stage(
         name="segment",
         recipe=sam_recipe,
-        settings=FitSettings(
-            steps=4000, batch_size=8, learning_rate=4e-3, warmup_steps=100, schedule=Cosine(final=0.02),
-            weight_decay=0.05, betas=(0.9, 0.99), precision=Precision.BF16, ema_decay=0.998, preview_every=500,
-            optimizer=Optimizer.MUON,
-        ),
+        settings=replace(_SETTINGS, steps=3000, batch_size=8, learning_rate=2.5e-3, ema_decay=0.998),
         finetune=True,
     ),
-)  # fmt: skip
+)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -220,6 +221,16 @@ def test_samples_are_varied_but_masks_stay_on_their_things():
     assert square.shape == (1, 64, 64)
 
 
+class EmojiNames:
+    """Pictures without masks, as a folder has them."""
+
+    def __len__(self):
+        return 1
+
+    def sample(self, index):
+        return SimpleNamespace(picture=np.zeros((64, 64, 3), dtype=np.uint8), caption="nothing")
+
+
 def test_what_cannot_be_learned_from_is_refused():
     class Empty(Shapes):
         def sample(self, index):
@@ -228,6 +239,8 @@ def test_what_cannot_be_learned_from_is_refused():
 
     with pytest.raises(RequestError, match="without masks"):
         SamRecipe(Sam(SMALL), Empty()).batch([0], torch.Generator())
+    with pytest.raises(RequestError, match="have none"):
+        SamRecipe(Sam(SMALL), EmojiNames()).batch([0], torch.Generator())
     with pytest.raises(TypeError, match="Sam"):
         sam_recipe(torch.nn.Linear(1, 1), Shapes())
 
