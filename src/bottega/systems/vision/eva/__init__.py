@@ -16,7 +16,7 @@ CARD = Card(
         "Fine-tuning for classification, video, detection and segmentation: a tower gives features, and a linear probe "
         "is part of the evaluation.",
         "EVA-02's own masked pre-training and EVA-CLIP B/16; their towers share every part of L/14's.",
-        "Bundled weights.",
+        "Bundled weights that were trained for long: of the names of 1,900 emoji they tell every fifth picture's.",
     ),
     deviations=(
         "The tiny size is trained with Muon and batches of 128 to 256; LAMB, the paper's choice for batches of 41,000 "

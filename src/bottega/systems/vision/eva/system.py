@@ -43,6 +43,7 @@ SYSTEM = System(
     infer=infer,
     tiny_request=EvaRequest(),
     formats=FORMATS,
+    bundled="tiny",
     stages=STAGES,
     open_source=_source,
     evaluate=evaluate,
