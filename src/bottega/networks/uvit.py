@@ -92,6 +92,17 @@ class UVitTrunk(nn.Module):
             x = block(x)
         return self.norm(x)
 
+    @property
+    def middle_of_the_way_out(self) -> nn.Module:
+        """The block whose tokens tell places apart best: halfway through the blocks out."""
+        return self.out_blocks[len(self.out_blocks) // 2]
+
+    @property
+    def projections(self) -> tuple[nn.Linear, ...]:
+        """The layers of the middle block and the blocks out that make queries, keys and values, side by side."""
+        blocks = (self.mid_block, *self.out_blocks)
+        return tuple(block.get_submodule("attention.qkv") for block in blocks)  # pyright: ignore[reportReturnType]
+
 
 def initialise_vit(module: nn.Module, std: float = 0.02) -> None:
     """The initialisation of ViT and U-ViT: truncated normal weights, zero biases, unit norms; for every submodule."""

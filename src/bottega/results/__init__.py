@@ -3,6 +3,7 @@
 from bottega.results.animation import ANIMATION_SUFFIXES, animation_bytes
 from bottega.results.charts import curves, heat_map, points
 from bottega.results.compare import difference
+from bottega.results.drags import DragFrames, DragResult, marked
 from bottega.results.kinds import PicturesResult, WordsResult
 from bottega.results.origin import InputFile, Origin, PartOrigin, WeightsOrigin
 from bottega.results.pictures import PICTURE_SUFFIXES, decode_picture, picture_bytes
@@ -16,6 +17,8 @@ __all__ = [
     "ANIMATION_SUFFIXES",
     "PICTURE_SUFFIXES",
     "SUFFIXES",
+    "DragFrames",
+    "DragResult",
     "InputFile",
     "Origin",
     "PartOrigin",
@@ -27,6 +30,7 @@ __all__ = [
     "decode_picture",
     "difference",
     "forms_of",
+    "marked",
     "origin_of",
     "picture_bytes",
     "read_origin",

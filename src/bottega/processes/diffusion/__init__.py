@@ -99,7 +99,7 @@ from bottega.processes.diffusion.predictions import (
     V,
     Velocity,
 )
-from bottega.processes.diffusion.prior import Prior
+from bottega.processes.diffusion.prior import Prior, Taps
 from bottega.processes.diffusion.radon import Radon
 from bottega.processes.diffusion.score_matching import (
     Projection,
@@ -282,6 +282,7 @@ __all__ = [
     "Step",
     "StepReport",
     "SubVp",
+    "Taps",
     "Target",
     "Time",
     "TimeSampler",

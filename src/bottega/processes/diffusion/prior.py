@@ -17,6 +17,22 @@ from bottega.processes.diffusion.predictions import Denoised, Denoiser, Predicti
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Taps:
+    """Where other rooms look into a prior's network while it runs, by hooks.
+
+    Args:
+        block: The part whose output holds the picture's features.
+        maps: That output to maps `(batch, channels, rows, rows)` that cover the picture.
+        projections: Linear layers that make the queries, keys and values, side by side, of self-attention over the
+            picture's tokens, in the order of use.
+    """
+
+    block: nn.Module
+    maps: Callable[[Tensor], Tensor]
+    projections: tuple[nn.Linear, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Prior:
     """What a room with a diffusion model hands to rooms that work on any diffusion model.
 
@@ -46,6 +62,7 @@ class Prior:
     condition: Callable[[Sequence[str]], Any] | None = None
     null_cond: Any | None = None
     input_of: Callable[[Any], str] = field(default=lambda sample: sample.caption)
+    taps: Taps | None = None
 
     @property
     def like(self) -> Tensor:

@@ -1,5 +1,12 @@
 """Dragging: points of a generated picture are pulled to where the user wants them, inside the generative model."""
 
+from bottega.processes.dragging.diffusion import (
+    DiffusionCanvas,
+    DiffusionDrag,
+    PictureLora,
+    drawn_state,
+    inverted_state,
+)
 from bottega.processes.dragging.dragger import Dragger, Drawn, Given, Start, Told, Worded
 from bottega.processes.dragging.losses import (
     directions,
@@ -9,12 +16,14 @@ from bottega.processes.dragging.losses import (
     square,
     stillness_loss,
 )
-from bottega.processes.dragging.session import DragSession, DragSettings, DragStep, Points
+from bottega.processes.dragging.session import DragSession, DragSettings, DragStep, Points, read_points
 from bottega.processes.dragging.trackers import Assumed, NearestFeature, OpticalFlow, Tracker, flow_of_points
 from bottega.processes.dragging.view import Draggable, View
 
 __all__ = [
     "Assumed",
+    "DiffusionCanvas",
+    "DiffusionDrag",
     "DragSession",
     "DragSettings",
     "DragStep",
@@ -24,6 +33,7 @@ __all__ = [
     "Given",
     "NearestFeature",
     "OpticalFlow",
+    "PictureLora",
     "Points",
     "Start",
     "Told",
@@ -32,9 +42,12 @@ __all__ = [
     "Worded",
     "directions",
     "disc",
+    "drawn_state",
     "features_at",
     "flow_of_points",
+    "inverted_state",
     "motion_loss",
+    "read_points",
     "square",
     "stillness_loss",
 ]

@@ -252,3 +252,23 @@ class DragSession:
             for x, y in points:
                 if not (-0.5 <= x <= size - 0.5 and -0.5 <= y <= size - 0.5):
                     raise RequestError.of(name, f"{x:g},{y:g}", f"inside the picture, 0 to {size - 1}")
+
+
+def read_points(name: str, text: str) -> list[tuple[float, float]]:
+    """Points as people type them, "x,y x,y".
+
+    Args:
+        name: What they are, for the error.
+        text: Columns and rows in pixels.
+
+    Raises:
+        RequestError: A point is not two numbers.
+    """
+    found = []
+    for part in text.split():
+        try:
+            x, y = (float(number) for number in part.split(","))
+        except ValueError as error:
+            raise RequestError.of(name, part, 'columns and rows like "12,30 40,31"') from error
+        found.append((x, y))
+    return found

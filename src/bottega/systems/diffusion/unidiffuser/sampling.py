@@ -20,6 +20,7 @@ from bottega.processes.diffusion import (
     DpmSolverPp2m,
     Prior,
     Solver,
+    Taps,
     TrailingGrid,
 )
 from bottega.systems.diffusion.unidiffuser.model import JointUVit, Signals, UniDiffuser
@@ -202,6 +203,11 @@ def prior(model: UniDiffuser) -> Prior:
     def from_pictures(pictures: Tensor) -> Tensor:
         return pack(model.autoencoder.to_latents(pictures), model.picture_embedding(pictures))
 
+    def maps(tokens: Tensor) -> Tensor:
+        rows = config.latent_size // config.patch_size
+        return tokens[:, -config.patches :].transpose(1, 2).unflatten(2, (rows, rows))
+
+    trunk = model.joint.trunk
     return Prior(
         network=network,
         path=PATH,
@@ -212,6 +218,7 @@ def prior(model: UniDiffuser) -> Prior:
         size=model.config.picture_size,
         condition=condition,
         null_cond=(noise.to(like), torch.full((1,), ABSENT, device=like.device)),
+        taps=Taps(block=trunk.middle_of_the_way_out, maps=maps, projections=trunk.projections),
     )
 
 

@@ -19,6 +19,7 @@ from bottega.processes.diffusion import (
     LogSnrGrid,
     Path,
     Prior,
+    Taps,
     TrailingGrid,
 )
 from bottega.results import PicturesResult
@@ -171,6 +172,11 @@ def prior(model: UVitPipeline) -> Prior:
         number = class_of_sample(config.condition.names, sample)
         return "" if number is None else config.condition.names[number]
 
+    trunk = model.network.trunk
+
+    def maps(tokens: Tensor) -> Tensor:
+        return tokens[:, config.extra_tokens :].transpose(1, 2).unflatten(2, (config.rows, config.rows))
+
     return Prior(
         network=NoisePredictor(model.network),
         path=noise_path(config),
@@ -182,6 +188,7 @@ def prior(model: UVitPipeline) -> Prior:
         condition=None if isinstance(config.condition, NoCondition) else condition,
         null_cond=nothing,
         input_of=input_of,
+        taps=Taps(block=trunk.middle_of_the_way_out, maps=maps, projections=trunk.projections),
     )
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
 
 from bottega.data import fit_picture, read_picture, tensor_to_pictures
 from bottega.errors import RequestError
@@ -22,8 +20,9 @@ from bottega.processes.dragging import (
     NearestFeature,
     OpticalFlow,
     Tracker,
+    read_points,
 )
-from bottega.results import Origin, save
+from bottega.results import DragFrames, DragResult, marked
 from bottega.room import PictureFile, Progress, Report
 from bottega.systems.image.draggan.config import DragGanConfig
 from bottega.systems.image.draggan.model import DragGan
@@ -38,11 +37,6 @@ from bottega.systems.image.draggan.sampling import (
     kind_number,
     tuned,
 )
-
-FRAMES = 64
-"""Most pictures of the way that a result keeps."""
-SHOWN = 256
-"""Side of an animation's pictures, at least."""
 
 
 class Space(Enum):
@@ -119,58 +113,11 @@ class DragGanRequest:
 
     def handle_points(self) -> list[tuple[float, float]]:
         """Handles as columns and rows."""
-        return _points("handles", self.handles)
+        return read_points("handles", self.handles)
 
     def target_points(self) -> list[tuple[float, float]]:
         """Targets as columns and rows."""
-        return _points("targets", self.targets)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class DragResult:
-    """A dragged picture, and the way there.
-
-    Args:
-        frames: uint8 `(frames, size, size, 3)`: the picture before the drag, on the way, and after it.
-        numbers: The steps that the frames show, `(frames,)`.
-        paths: Handles before the drag and after each step, `(steps + 1, handles, 2)`.
-        targets: Where they should go, `(handles, 2)`.
-        styles: All styles of the last picture, `(styles, style_dim)`.
-        arrived: Whether every handle arrived.
-        seed: The seed.
-        settings: What else made it.
-        origin: The recipe; filled in by a loaded system.
-    """
-
-    frames: np.ndarray
-    numbers: np.ndarray
-    paths: np.ndarray
-    targets: np.ndarray
-    styles: np.ndarray
-    arrived: bool
-    seed: int
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    origin: Origin | None = None
-
-    def items(self) -> list[np.ndarray]:
-        """The dragged picture."""
-        return [self.frames[-1]]
-
-    def animation(self) -> list[np.ndarray]:
-        """The way there, larger, with handles in red and targets in blue."""
-        return [
-            marked(frame, self.paths[number], self.targets)
-            for frame, number in zip(self.frames, self.numbers, strict=True)
-        ]
-
-    def arrays(self) -> Mapping[str, np.ndarray]:
-        """Everything raw, by name."""
-        names = ("frames", "numbers", "paths", "targets", "styles")
-        return {"picture": self.frames[-1]} | {name: getattr(self, name) for name in names}
-
-    def save(self, path: str | Path) -> list[Path]:
-        """Writes the picture, its animation (`.gif`) or its arrays; see `bottega.results.save`."""
-        return save(self, path)
+        return read_points("targets", self.targets)
 
 
 def infer(model: DragGan, request: DragGanRequest, report: Report) -> DragResult:
@@ -187,27 +134,28 @@ def infer(model: DragGan, request: DragGanRequest, report: Report) -> DragResult
     canvas = _canvas(model, request, report)
     session = DragSession(canvas, canvas.latent, settings_of(model.config, request))
     handles = request.handle_points()
-    way = _Way()
+    way = DragFrames()
     if handles:
-        way.add(session.place(handles, request.target_points(), _mask(model.config, request)))
+        _add(way, session.place(handles, request.target_points(), _mask(model.config, request)))
         while not session.done:
             step = session.step()
-            way.add(step)
+            _add(way, step)
             show = _preview(step, request.target_points())
             report(Progress(step=step.number, total=request.steps, stage="drag", preview=show))
     else:
-        way.add(session.state)
+        _add(way, session.state)
     last = session.state
-    return DragResult(
-        frames=np.stack(way.frames),
-        numbers=np.array(way.numbers),
-        paths=np.stack(way.paths),
+    return way.result(
         targets=np.array(request.target_points(), dtype=np.float32).reshape(-1, 2),
-        styles=canvas.whole(session.latent)[0].cpu().numpy(),
+        latent=canvas.whole(session.latent)[0].cpu().numpy(),
         arrived=last.arrived,
         seed=request.seed,
         settings={"steps": last.number, "space": request.space.value, "tracker": request.tracker.value},
     )
+
+
+def _add(way: DragFrames, step: DragStep) -> None:
+    way.add(step.number, _pixels(step), step.points.cpu().numpy())
 
 
 def settings_of(config: DragGanConfig, request: DragGanRequest) -> DragSettings:
@@ -232,44 +180,6 @@ def dragger(model: DragGan) -> GanDragger:
 def files(request: DragGanRequest) -> tuple[str | Path, ...]:
     """The files that a request reads."""
     return (*request.inputs, *(() if request.mask is None else (request.mask,)))
-
-
-def marked(picture: np.ndarray, handles: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """A picture at no less than `SHOWN` pixels, with its handles in red, its targets in blue and lines between."""
-    scale = max(SHOWN // picture.shape[0], 1)
-    large = Image.fromarray(picture).resize((scale * picture.shape[1], scale * picture.shape[0]))
-    pen, radius = ImageDraw.Draw(large), max(large.width // 64, 2)
-    for handle, target in zip((handles + 0.5) * scale, (targets + 0.5) * scale, strict=True):
-        pen.line((*handle, *target), fill=(255, 255, 255), width=max(radius // 2, 1))
-        for (x, y), colour in ((target, (40, 90, 230)), (handle, (225, 40, 40))):
-            pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour, outline=(255, 255, 255))
-    return np.asarray(large)
-
-
-class _Way:
-    """Some pictures of a drag, evenly spread, and all places of its handles."""
-
-    def __init__(self) -> None:
-        self.frames: list[np.ndarray] = []
-        self.numbers: list[int] = []
-        self.paths: list[np.ndarray] = []
-        self.every = 1
-
-    def add(self, step: DragStep) -> None:
-        """Takes a step's handles, and its picture where it is due; the last one is always there."""
-        self.paths.append(step.points.cpu().numpy())
-        if self.numbers and self.numbers[-1] % self.every:
-            self.frames.pop()
-            self.numbers.pop()
-        self.frames.append(_pixels(step))
-        self.numbers.append(step.number)
-        if len(self.frames) > FRAMES:
-            self.every *= 2
-            kept = [place for place, number in enumerate(self.numbers) if number % self.every == 0]
-            last = len(self.frames) - 1
-            kept = kept if kept[-1] == last else [*kept, last]
-            self.frames = [self.frames[place] for place in kept]
-            self.numbers = [self.numbers[place] for place in kept]
 
 
 def _canvas(model: DragGan, request: DragGanRequest, report: Report) -> GanCanvas:
@@ -303,14 +213,3 @@ def _preview(step: DragStep, targets: list[tuple[float, float]]) -> Any:
 
 def _pixels(step: DragStep) -> np.ndarray:
     return tensor_to_pictures(step.picture())[0]
-
-
-def _points(name: str, text: str) -> list[tuple[float, float]]:
-    found = []
-    for part in text.split():
-        try:
-            x, y = (float(number) for number in part.split(","))
-        except ValueError as error:
-            raise RequestError.of(name, part, 'columns and rows like "12,30 40,31"') from error
-        found.append((x, y))
-    return found

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bottega.data import Crop, fit_picture, pictures_to_tensor, tensor_to_pictures
+from bottega.data import Crop, Pictured, Source, fit_picture, pictures_to_tensor, tensor_to_pictures
 from bottega.networks import Noise
 from bottega.processes.adversarial import (
     AdaptiveStrength,
@@ -52,25 +52,6 @@ class Adversary:
     filtered: bool = False
 
 
-class Pictured(Protocol):
-    """Whatever has a picture."""
-
-    @property
-    def picture(self) -> np.ndarray:
-        """uint8 `(height, width, 3)`."""
-        ...
-
-
-class Pictures(Protocol):
-    """A world, or a folder of the user's."""
-
-    def __len__(self) -> int: ...
-
-    def sample(self, index: int) -> Pictured:
-        """The picture at an index."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class DragGanBatch:
     """Pictures `(batch, 3, resolution, resolution)` in [-1, 1], and their kinds `(batch,)`."""
@@ -98,11 +79,11 @@ class DragGanRecipe:
 
     Args:
         networks: Both are trained.
-        source: Pictures; those of a world of portraits have kinds.
+        source: Source[Pictured]; those of a world of portraits have kinds.
         adversary: How hard the networks are held.
     """
 
-    def __init__(self, networks: DragGan, source: Pictures, adversary: Adversary | None = None) -> None:
+    def __init__(self, networks: DragGan, source: Source[Pictured], adversary: Adversary | None = None) -> None:
         self.adversary = Adversary() if adversary is None else adversary
         self.networks, self.source = networks, source
         self.model = Duel(networks, self.adversary)
@@ -223,7 +204,7 @@ def _adam(part: nn.Module, settings: FitSettings, every: int) -> torch.optim.Ada
     return torch.optim.Adam(part.parameters(), lr=settings.learning_rate * share, betas=betas, eps=1e-8, fused=True)
 
 
-def draggan_recipe(model: nn.Module, source: Pictures) -> DragGanRecipe:
+def draggan_recipe(model: nn.Module, source: Source[Pictured]) -> DragGanRecipe:
     """The recipe of a StyleGAN2."""
     if not isinstance(model, DragGan):
         raise TypeError(f"DragGAN's stage trains a DragGan, not a {type(model).__name__}")

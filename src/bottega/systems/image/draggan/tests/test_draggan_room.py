@@ -39,8 +39,8 @@ def model() -> DragGan:
 def test_a_drag_changes_the_dragged_styles_alone(model):
     result = infer(model, DragGanRequest(handles="10,12 20,20", targets="14,12 20,17", steps=6), silent)
     before = draw_styles(model, 0, 0)[0].numpy()
-    assert not np.allclose(result.styles[:5], before[:5])
-    assert np.array_equal(result.styles[5:], before[5:])
+    assert not np.allclose(result.latent[:5], before[:5])
+    assert np.array_equal(result.latent[5:], before[5:])
     assert result.paths.shape == (len(result.frames), 2, 2)
     assert result.paths[0].tolist() == [[10, 12], [20, 20]]
     assert result.frames.shape[1:] == (32, 32, 3)
@@ -50,9 +50,9 @@ def test_a_drag_changes_the_dragged_styles_alone(model):
 
 def test_w_moves_all_dragged_styles_together(model):
     request = DragGanRequest(handles="10,12", targets="14,12", steps=3, space=Space.W)
-    styles = infer(model, request, silent).styles
+    styles = infer(model, request, silent).latent
     assert all(np.array_equal(styles[0], style) for style in styles[:5])
-    free = infer(model, replace(request, space=Space.WPLUS), silent).styles
+    free = infer(model, replace(request, space=Space.WPLUS), silent).latent
     assert not np.array_equal(free[0], free[1])
 
 
@@ -70,8 +70,8 @@ def test_a_mask_reaches_the_drag(model, tmp_path):
     black = tmp_path / "mask.png"
     Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(black)
     request = DragGanRequest(handles="10,12", targets="16,12", steps=8, tracker=Following.NONE, stillness=1000.0)
-    free = infer(model, request, silent).styles
-    held = infer(model, replace(request, mask=str(black)), silent).styles
+    free = infer(model, request, silent).latent
+    held = infer(model, replace(request, mask=str(black)), silent).latent
     start = draw_styles(model, 0, 0)[0].numpy()
     assert np.abs(held - start).sum() < np.abs(free - start).sum()
     assert files(replace(request, mask=str(black))) == (str(black),)
