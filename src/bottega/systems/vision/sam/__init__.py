@@ -17,6 +17,10 @@ CARD = Card(
     "trained on, has a research licence. The emoji world is Noto Color Emoji (OFL-1.1).",
     missing=("Bundled weights that were trained on photographs: theirs are emoji and drawn shapes.",),
     deviations=(
+        "First prompts also teach the single answer, so that a box alone can be asked for one mask.",
+        "Training from scratch begins with first prompts only, and then learns from three of the eleven rounds at a "
+        "time; `Rounds()` is the published simulation. The encoder starts without MAE's weights, and without the "
+        "published layer-wise rates and stochastic depth.",
         "The published layouts are written as safetensors under the published names: bottega writes no pickles.",
         "COCO records have boxes that hold the last column and row, as COCO reads them; the published generator's are "
         "one pixel smaller.",

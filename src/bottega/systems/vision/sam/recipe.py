@@ -18,7 +18,7 @@ from bottega.errors import RequestError
 from bottega.processes.segmentation import INSIDE, Prompts, next_labels, random_pixels, rough_boxes, wrong
 from bottega.room import Stage
 from bottega.systems.vision.sam.inference import overlay, prepare
-from bottega.systems.vision.sam.model import Sam
+from bottega.systems.vision.sam.model import Sam, answers
 from bottega.systems.vision.sam.objective import answer_loss, true_overlap
 from bottega.training import (
     Cosine,
@@ -176,13 +176,16 @@ class SamRecipe:
             if number and not now.silent:
                 given = self._click(given, logits, targets, factor, generator)
             with torch.set_grad_enabled(torch.is_grad_enabled() and now.graded):
-                many, scores = self._answers(features, given, logits, several=number == 0)
+                every, confidences = self._answers(features, given, logits)
+            many, scores = answers(every, confidences, multimask=number == 0)
             if now.graded:
                 made = answer_loss(many, scores, targets)
-                total = total + made.loss / sum(each.graded for each in plan)
+                loss = made.loss
                 if number == 0:
                     figures["first"] = made.overlap.amax(-1).mean()
                     figures["score_error"] = (scores.detach().float() - made.overlap).abs().mean()
+                    loss = loss + answer_loss(*answers(every, confidences, multimask=False), targets).loss
+                total = total + loss / sum(each.graded for each in plan)
             best = scores.detach().argmax(-1)[..., None, None, None].expand(*scores.shape[:2], 1, side, side)
             logits = many.detach().float().gather(2, best)[:, :, 0]
             figures["last"] = true_overlap(logits, targets).mean()
@@ -217,10 +220,8 @@ class SamRecipe:
         labels = next_labels(points, truths)
         return given.with_clicks(points * factor + (factor - 1) / 2, labels)
 
-    def _answers(
-        self, features: Tensor, given: Given, logits: Tensor | None, *, several: bool
-    ) -> tuple[Tensor, Tensor]:
-        """Answers and scores: three to the first prompts, then one."""
+    def _answers(self, features: Tensor, given: Given, logits: Tensor | None) -> tuple[Tensor, Tensor]:
+        """All answers and scores."""
         encoder, half = self.model.prompt_encoder, given.first.shape[1]
         inside = torch.full(given.first.shape[:3], INSIDE, device=features.device)
         points = torch.cat((given.first, given.points[:, :half]), dim=2)
@@ -231,9 +232,7 @@ class SamRecipe:
             raise ValueError("prompts without tokens cannot be learned from")
         tokens = torch.cat((clicked, boxed), dim=1)
         picture = features.flatten(2).transpose(1, 2)[:, None] + encoder.map(logits)
-        many, scores = self.model.mask_decoder(picture, encoder.grid(), tokens)
-        chosen = slice(1, None) if several else slice(0, 1)
-        return many[:, :, chosen], scores[:, :, chosen]
+        return self.model.mask_decoder(picture, encoder.grid(), tokens)
 
     def preview(self, state: TrainState) -> Mapping[str, np.ndarray]:
         """Four pictures with what one click and what eight find."""
@@ -242,7 +241,8 @@ class SamRecipe:
         batch = SamBatch(batch.pictures.to(device), batch.masks[:, :2].to(device))
         generator = torch.Generator(device).manual_seed(0)
         features = self.model.encode(batch.pictures)
-        many, scores = self._answers(features, self._first(batch.masks, generator), None, several=True)
+        every = self._answers(features, self._first(batch.masks, generator), None)
+        many, scores = answers(*every, multimask=True)
         side = self.model.config.size
         large = F.interpolate(many.flatten(1, 2).float(), (side, side), mode="bilinear").unflatten(1, many.shape[1:3])
         best = scores.argmax(-1)[:, 0].tolist()
