@@ -40,6 +40,7 @@ const NOTHING: Moment = { spots: [], box: null, paint: null, words: "", things: 
 const GLANCE_MS = 300;
 const MOST = 64;
 const THUMB = 96;
+const UNSURE = 0.4;
 const HINTS: Record<string, string> = {
   point: "Click on a thing. The right button, Alt or Out says what does not belong to it.",
   box: "Draw a box around a thing, from corner to corner.",
@@ -324,6 +325,7 @@ export function mark(page: Page): Mode & Marked {
     const held = now.shapes[now.at];
     if (!held) return "";
     if (held.area === 0) return "Nothing was found there. Click elsewhere, or undo.";
+    if (held.score < UNSURE) return "The model is not sure of this. Another click in it, one out beside it, or a box helps.";
     return `Right? Keep it. Otherwise ${now.shapes.length > 1 ? `choose another (1 to ${now.shapes.length}), ` : ""}click in more of it, or out what is too much.`;
   }
 
@@ -433,6 +435,8 @@ export function mark(page: Page): Mode & Marked {
     page.attempt(async () => {
       const looked = await look(select.value, opened.input);
       reads = looked.words;
+      quick = true;
+      glance();
       byId("words-form", HTMLFormElement).hidden = !reads;
     });
   }

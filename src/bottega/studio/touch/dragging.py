@@ -215,9 +215,46 @@ class Dragging:
                 return Worded(text=words, seed=seed)
 
 
+class _Camera:
+    """Takes shots of a drag, no more of its time than a third: drawing a picture may be dear. A film stays bounded.
+
+    Args:
+        shots: The film so far.
+    """
+
+    def __init__(self, shots: list[bytes]) -> None:
+        self.shots, self.seen = shots, shots[-1]
+        self._every, self._taken, self._cost, self._at = 1, 0, 0.0, 0.0
+
+    def due(self, state: DragStep) -> bool:
+        """Whether there is to be a shot of this step."""
+        return state.done or time.perf_counter() - self._at >= 2 * self._cost
+
+    def take(self, state: DragStep) -> bytes:
+        """A shot of this step."""
+        started = time.perf_counter()
+        self.seen, self._taken = shot(state), self._taken + 1
+        self._at = time.perf_counter()
+        self._cost = self._at - started
+        if self._taken % self._every == 0:
+            self.shots.append(self.seen)
+        if len(self.shots) > limits.SHOTS:
+            del self.shots[1::2]
+            self._every *= 2
+        return self.seen
+
+    def finish(self, state: DragStep) -> bytes:
+        """The last shot, which is always of the end."""
+        if self._taken == 0 or not state.done:
+            self.take(state)
+        if self.shots[-1] is not self.seen:
+            self.shots.append(self.seen)
+        return self.seen
+
+
 def _dragged(dragged: Dragged, drag: _Drag, telling: Telling) -> None:
     """Drags until the handles are there, somebody stops it, or the steps run out."""
-    started, every, taken = time.perf_counter(), 1, 0
+    started, camera = time.perf_counter(), _Camera(drag.shots)
     ending: Literal["arrived", "stopped", "steps"] = "steps"
     state, seen = dragged.session.state, drag.shots[0]
     while not state.done and state.number < limits.DRAG_STEPS:
@@ -225,18 +262,12 @@ def _dragged(dragged: Dragged, drag: _Drag, telling: Telling) -> None:
             ending = "stopped"
             break
         state = dragged.session.step()
-        seen, taken = shot(state), taken + 1
-        telling.say("frame", frame(state, seen), may_skip=True)
-        if taken % every == 0:
-            drag.shots.append(seen)
-        if len(drag.shots) > limits.SHOTS:
-            del drag.shots[1::2]
-            every *= 2
+        if camera.due(state):
+            telling.say("frame", frame(state, camera.take(state)), may_skip=True)
     if state.arrived:
         ending = "arrived"
-    if taken:
-        if drag.shots[-1] is not seen:
-            drag.shots.append(seen)
+    if state.number:
+        seen = camera.finish(state)
         dragged.drags.append(drag)
         del dragged.drags[: -limits.UNDOS]
     seconds = time.perf_counter() - started

@@ -39,9 +39,10 @@ def search(toolbox: Toolbox, body: SearchBody) -> Callable[[Telling], None]:
             if body.film
             else (finder.find(examples, picture) for picture in pixels())
         )
-        for index, likeness in enumerate(answers):
-            mask, score = torch.from_numpy(likeness.mask)[None], torch.tensor([likeness.score])
-            telling.say("found", Found(index=index, mask=candidates(mask, score)[0]))
+        with torch.inference_mode():
+            for index, likeness in enumerate(answers):
+                mask, score = torch.from_numpy(likeness.mask)[None], torch.tensor([likeness.score])
+                telling.say("found", Found(index=index, mask=candidates(mask, score)[0]))
         telling.say("end", Blank())
 
     return work
