@@ -22,6 +22,7 @@ from bottega.worlds.shapes.scene import NestedScene
 
 SMALLEST = 32  # px, side of the smallest pictures
 LEAST = 1 / 256  # share of a picture's pixels that a label must be seen on
+FARTHEST = 4.5  # m; figures are large enough to be told apart in small pictures
 _FILM = mix_text("context films")
 
 
@@ -106,7 +107,9 @@ class ContextsWorld:
         """
         dice = Dice(self.seed ^ _FILM, index)
         if kind is ContextKind.FIGURE_VIEWS:
-            scenes = NestedShapesWorld(split=self.split, size=self.size, most=3, seed=self.seed ^ _FILM)
+            scenes = NestedShapesWorld(
+                split=self.split, size=self.size, most=3, farthest=FARTHEST, seed=self.seed ^ _FILM
+            )
             clip = NestedFilmsWorld(scenes=scenes, frames=frames, cuts=0.0, pace=0.7).sample(index)
             pictures, labels = clip.frames, np.stack([scene.instances for scene in clip.scenes])
             names = tuple(scenes_names(clip.scenes[0]))
@@ -159,7 +162,7 @@ class ContextsWorld:
         return self._checked([picture for picture, _ in painted], labels, names, kind)
 
     def _figures(self, dice: Dice, kind: ContextKind) -> Context | None:
-        world = NestedShapesWorld(split=self.split, size=self.size, most=3 if kind in _PARTS else 4)
+        world = NestedShapesWorld(split=self.split, size=self.size, most=3 if kind in _PARTS else 4, farthest=FARTHEST)
         about = dice.choose(world.kinds(), 1 if kind in _PARTS else 1 + dice.below(2))
         numbers = [one.id for one in about]
         scenes: list[NestedScene] = []
