@@ -45,14 +45,16 @@ export function pull(page: Page, marked: Marked, mark: (picture: Upload) => void
 
   async function facts(): Promise<void> {
     if (!select.value || asked === select.value) return;
-    asked = select.value;
-    const known = await dragger(select.value);
+    const system = select.value;
+    asked = system;
+    const known = await dragger(system);
+    if (system !== select.value) return; // another one was chosen in the meantime
     kind.replaceChildren(...known.kinds.map((each) => make("option", { value: each }, each)));
     byId("kind-field", HTMLLabelElement).hidden = known.kinds.length < 2;
     byId("drag-draw", HTMLButtonElement).disabled = byId("drag-words", HTMLInputElement).disabled = !known.words;
     byId("drag-words-note", HTMLElement).textContent = known.words
       ? "The sentence is drawn by this model, and then dragged in it."
-      : "This model reads no sentences: it draws its own pictures, and looks for yours in them.";
+      : `This model reads no sentences: it draws its own pictures, and looks for yours in them.${page.tools.draggers.length > 1 ? " Another model may read them." : ""}`;
   }
 
   async function begin(from: Start): Promise<void> {
@@ -92,16 +94,18 @@ export function pull(page: Page, marked: Marked, mark: (picture: Upload) => void
     const places = (point: Point): Point => ({ x: point.x - 0.5, y: point.y - 0.5 }); // 0 is the middle of a pixel there
     const follow = (frame: Frame): void => {
       frame.handles.forEach((handle, index) => (ready[index]!.handle = { x: handle.x + 0.5, y: handle.y + 0.5 }));
-      void show(frame.picture);
+      if (frame.picture) void show(frame.picture);
+      else stage.redraw();
     };
     try {
       const body = { handles: ready.map((each) => places(each.handle)), targets: ready.map((each) => places(each.target)), region: region ? encode(painted(region.canvas)) : "" };
       const end = await drag(session, body, (frame) => {
-        frames++;
+        if (frame.picture) frames++;
         follow(frame);
         const speed = frames / ((performance.now() - began) / 1000);
         line.dataset["rate"] = speed.toFixed(1);
-        tell(`Step ${frame.number} · ${frame.away.toFixed(1)} pixels to go · ${speed.toFixed(0)} pictures a second`);
+        const pace = speed >= 1 ? `${speed.toFixed(0)} pictures a second` : "a picture now and then";
+        tell(`Step ${frame.number} · ${frame.away.toFixed(1)} pixels to go · ${pace}`);
       }, controller.signal);
       if (!end) throw new Error("the drag never ended");
       follow(end.last);

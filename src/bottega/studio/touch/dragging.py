@@ -216,7 +216,7 @@ class Dragging:
 
 
 class _Camera:
-    """Takes shots of a drag, no more of its time than a third: drawing a picture may be dear. A film stays bounded.
+    """Takes shots of a drag, no more of its time than half: drawing a picture may be dear. A film stays bounded.
 
     Args:
         shots: The film so far.
@@ -228,7 +228,7 @@ class _Camera:
 
     def due(self, state: DragStep) -> bool:
         """Whether there is to be a shot of this step."""
-        return state.done or time.perf_counter() - self._at >= 2 * self._cost
+        return state.done or time.perf_counter() - self._at >= self._cost
 
     def take(self, state: DragStep) -> bytes:
         """A shot of this step."""
@@ -264,6 +264,8 @@ def _dragged(dragged: Dragged, drag: _Drag, telling: Telling) -> None:
         state = dragged.session.step()
         if camera.due(state):
             telling.say("frame", frame(state, camera.take(state)), may_skip=True)
+        else:
+            telling.say("frame", frame(state, b""))
     if state.arrived:
         ending = "arrived"
     if state.number:
@@ -286,8 +288,8 @@ def shot(state: DragStep) -> bytes:
 
 
 def address(picture: bytes) -> str:
-    """A WebP file's bytes as a `data:` address."""
-    return f"data:image/webp;base64,{base64.b64encode(picture).decode()}"
+    """A WebP file's bytes as a `data:` address; nothing for none."""
+    return "" if not picture else f"data:image/webp;base64,{base64.b64encode(picture).decode()}"
 
 
 def frame(state: DragStep, picture: bytes) -> Frame:

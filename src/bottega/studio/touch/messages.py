@@ -317,7 +317,7 @@ class Frame(Message):
 
     Args:
         number: Steps so far.
-        picture: As a `data:` address.
+        picture: As a `data:` address; empty where only the handles are told, because drawing takes longer than a step.
         handles: Where the handles are.
         away: Their mean distance from the targets, in pixels.
     """
