@@ -25,7 +25,7 @@ class ImageText:
     texts: Callable[[Sequence[str]], Tensor]
     width: int
     size: int
-    scale: float
+    scale: float | Tensor
 
     def chances(self, pictures: Tensor, texts: Sequence[str]) -> Tensor:
         """The chance of each sentence for each picture when one of them is right, `(batch, texts)`."""

@@ -185,7 +185,7 @@ class EvaRoom(nn.Module):
             texts=self.text_features,
             width=clip.text_projection.out_features,
             size=self.config.tower.size,
-            scale=float(clip.log_scale.detach().exp()),
+            scale=clip.log_scale.detach().exp(),
         )
 
 

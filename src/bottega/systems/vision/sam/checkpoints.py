@@ -284,13 +284,20 @@ def write_hf(checkpoint: Checkpoint, path: Path) -> None:
     write_folder(path, hf_json(config), to_theirs(hf_table(config), checkpoint.tensors))
 
 
+PUBLISHED = ("vit_b", "vit_l", "vit_h")
+"""The sizes that these layouts have a place for: neither of them knows words."""
+
 FORMATS = {
     "meta": CheckpointFormat(
         description="The file of facebookresearch/segment-anything, such as sam_vit_b_01ec64.pth. Name the preset.",
         read=read_meta,
         write=write_meta,
+        presets=PUBLISHED,
     ),
     "hf": CheckpointFormat(
-        description="The folder of transformers' SamModel, such as facebook/sam-vit-base.", read=read_hf, write=write_hf
+        description="The folder of transformers' SamModel, such as facebook/sam-vit-base.",
+        read=read_hf,
+        write=write_hf,
+        presets=PUBLISHED,
     ),
 }

@@ -48,11 +48,15 @@ class SamConfig:
         encoder: The picture's transformer; its `out_channels` are the channels of tokens and features behind it.
         decoder: The mask decoder.
         mask_channels: Channels of a mask prompt before it is as wide as the features.
+        words: Channels of the features that stand for words; None for sizes that read none, as those published.
+        reader: The system that gives pictures and words such features.
     """
 
     encoder: VitDetConfig
     decoder: MaskDecoderConfig = MaskDecoderConfig()
     mask_channels: int = 16
+    words: int | None = None
+    reader: str = "eva"
 
     def __post_init__(self) -> None:
         width, decoder = self.encoder.out_channels, self.decoder
@@ -84,6 +88,7 @@ _TINY = SamConfig(
         size=256, width=128, depth=8, num_heads=4, window=8, global_blocks=(1, 3, 5, 7), out_channels=128
     ),
     decoder=MaskDecoderConfig(num_heads=4, hidden=512, score_hidden=128),
+    words=64,
 )
 
 PRESETS = {
@@ -98,6 +103,6 @@ PRESETS = {
     "vit_h": Preset(
         config=SamConfig(encoder=VIT_DET_SIZES["h"]), parameters=641_090_608, source="sam_vit_h_4b8939.pth"
     ),
-    "tiny": Preset(config=_TINY, parameters=2_653_120, source="for emoji scenes and nested shapes at 256 pixels"),
+    "tiny": Preset(config=_TINY, parameters=2_661_440, source="for emoji scenes and nested shapes at 256 pixels"),
 }
 """Sizes by name, from arXiv:2304.02643 and `segment_anything/build_sam.py`."""

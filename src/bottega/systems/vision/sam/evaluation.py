@@ -40,6 +40,12 @@ def evaluate(model: Sam, seed: int, limit: int, report: Report) -> dict[str, Mea
         _scene(segmenter, world.sample(index), rows, index)
         report(Progress(step=index + 1, total=limit, stage="click"))
     count = len(rows["single answer"])
+    worded = {} if model.config.words is None else {
+        "mIoU from a name": Measure(
+            value=_percent(rows["name"]), baseline=_percent(rows["any thing"]), control=_percent(rows["other name"]),
+            unit="%", samples=len(rows["name"]),
+        )
+    }  # fmt: skip
     made = {
         f"mIoU after {n} click{'s' if n > 1 else ''}": Measure(
             value=_percent(rows[f"{n} clicks"]), baseline=_percent(rows[f"{n} clicks, watershed"]),
@@ -71,6 +77,7 @@ def evaluate(model: Sam, seed: int, limit: int, report: Report) -> dict[str, Mea
             value=_percent(rows["found"]), baseline=_percent(rows["found by the watershed"]), unit="%",
             samples=len(rows["found"]),
         ),
+        **worded,
     }  # fmt: skip
 
 
@@ -95,6 +102,8 @@ def _scene(segmenter: SamSegmenter, scene: SegmentScene, rows: Rows, index: int)
     rows["box"] += mask_overlaps(made.masks()[:, 0].cpu(), truths).tolist()
     rows["box, filled"] += _overlaps(_filled(boxes, truths.shape[1:]), truths)
     _without_prompt(segmenter, scene, rows)
+    if segmenter.model.config.words is not None:
+        _from_names(segmenter, embedding, scene, rows)
 
 
 def _first(segmenter: SamSegmenter, embedding: Embedding, truths: Tensor, points: Tensor, rows: Rows) -> None:
@@ -122,6 +131,20 @@ def _without_prompt(segmenter: SamSegmenter, scene: SegmentScene, rows: Rows) ->
     grid = [torch.tensor([[x, y]]) * scene.picture.shape[0] for x in steps for y in steps]
     floods = torch.from_numpy(np.stack([flooded(scene.picture, point, middle) for point in grid]))
     rows["found by the watershed"] += (mask_overlaps(floods[:, None], wholes).amax(0) > FOUND).float().tolist()
+
+
+def _from_names(segmenter: SamSegmenter, embedding: Embedding, scene: SegmentScene, rows: Rows) -> None:
+    """Whole things by their names, by the names of their neighbours, and what any thing of the scene would overlap."""
+    wholes = np.flatnonzero(scene.levels == 0)
+    names = [scene.names[number] for number in wholes]
+    if len(set(names)) < len(names) or len(names) < 2:
+        return  # a name must mean one thing, and there must be another one
+    truths = torch.from_numpy(scene.masks[wholes])
+    made = segmenter.prompt(embedding, Prompts(words=segmenter.read(tuple(names))), multimask=False)
+    masks = made.masks()[:, 0].cpu()
+    rows["name"] += mask_overlaps(masks, truths).tolist()
+    rows["other name"] += mask_overlaps(masks.roll(1, 0), truths).tolist()
+    rows["any thing"] += mask_overlaps(truths[:, None], truths).mean(1).tolist()
 
 
 def _filled(boxes: Tensor, size: torch.Size) -> np.ndarray:

@@ -254,9 +254,7 @@ class SamSegmenter:
         Raises:
             RequestError: This size reads no words.
         """
-        raise RequestError.of(
-            "text", "; ".join(texts), "left out for this size", "it reads no words; give a point or a box"
-        )
+        return self.model.reader.texts(texts)
 
 
 def prepare(picture: np.ndarray, config: SamConfig) -> tuple[Tensor, Frame]:

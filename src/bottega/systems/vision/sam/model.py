@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bottega.errors import RequestError, WeightsError
 from bottega.layers import ChannelNorm, attend, merge_heads, split_heads
-from bottega.networks import VitDet
+from bottega.networks import ImageText, VitDet
 from bottega.processes.segmentation import INSIDE, NO_POINT, OUTSIDE, PADDING, Prompts
 from bottega.systems.vision.sam.config import MaskDecoderConfig, SamConfig
 
@@ -31,6 +32,7 @@ class PromptEncoder(nn.Module):
         self.kinds = nn.Parameter(torch.randn(4, width))
         self.no_point = nn.Parameter(torch.randn(width))
         self.no_mask = nn.Parameter(torch.randn(width))
+        self.words = None if config.words is None else nn.Linear(config.words, width)
         self.mask_layers = nn.Sequential(
             nn.Conv2d(1, few, 2, stride=2),
             ChannelNorm(few),
@@ -53,7 +55,11 @@ class PromptEncoder(nn.Module):
         return self.places(torch.stack(torch.meshgrid(steps, steps, indexing="xy"), dim=-1)).flatten(0, 1)
 
     def tokens(self, prompts: Prompts) -> Tensor | None:
-        """Points and boxes, in pixels of the square, as tokens `(..., prompts, tokens, width)`; None without any."""
+        """Points and boxes, in pixels of the square, and words as tokens `(..., prompts, tokens, width)`, or None.
+
+        Raises:
+            RequestError: There are words, and this size reads none.
+        """
         found = []
         if prompts.points is not None and prompts.labels is not None:
             points = self._points(prompts.points, prompts.labels)
@@ -63,6 +69,10 @@ class PromptEncoder(nn.Module):
         if prompts.boxes is not None:
             corners = prompts.boxes.unflatten(-1, (2, 2))
             found.append(self.places((corners + 0.5) / self.config.size) + self.kinds[list(BOX_CORNERS)])
+        if prompts.words is not None:
+            if self.words is None:
+                raise RequestError("this size reads no words; give a point or a box")
+            found.append(self.words(prompts.words * prompts.words.shape[-1] ** 0.5)[..., None, :])
         return torch.cat(found, dim=-2) if found else None
 
     def _points(self, points: Tensor, labels: Tensor) -> Tensor:
@@ -244,6 +254,33 @@ class Sam(nn.Module):
         self.image_encoder = VitDet(config.encoder)
         self.prompt_encoder = PromptEncoder(config)
         self.mask_decoder = MaskDecoder(config)
+        self._reader: ImageText | None = None
+
+    def connect(self, reader: ImageText) -> None:
+        """Takes what gives pictures and words features.
+
+        Raises:
+            RequestError: Its features have other channels than this size was made for.
+        """
+        if self.config.words not in (None, reader.width):
+            raise RequestError.of(
+                "reader", self.config.reader, f"one with {self.config.words} features, not {reader.width}"
+            )
+        self._reader = reader
+
+    @property
+    def reader(self) -> ImageText:
+        """What gives pictures and words features.
+
+        Raises:
+            RequestError: This size reads no words.
+            WeightsError: None was connected.
+        """
+        if self.config.words is None:
+            raise RequestError("this size reads no words; give a point or a box instead of text")
+        if self._reader is None:
+            raise WeightsError("no reader of words is connected; load the system through bottega.load")
+        return self._reader
 
     def encode(self, pictures: Tensor) -> Tensor:
         """Normalised square pictures `(batch, 3, size, size)` to features `(batch, width, side, side)`."""

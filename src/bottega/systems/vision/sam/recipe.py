@@ -15,9 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bottega.errors import RequestError
+from bottega.ops import boxes_of_masks
 from bottega.processes.segmentation import INSIDE, Prompts, next_labels, random_pixels, rough_boxes, wrong
 from bottega.room import Stage
-from bottega.systems.vision.sam.inference import overlay, prepare
+from bottega.systems.vision.sam.inference import MEAN, STD, overlay, prepare
 from bottega.systems.vision.sam.model import Sam, answers
 from bottega.systems.vision.sam.objective import answer_loss, true_overlap
 from bottega.training import (
@@ -89,6 +90,15 @@ class SamBatch:
 
     pictures: Tensor
     masks: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class WordsBatch:
+    """As `SamBatch`, with cut-outs of the things `(batch, prompts, 3, s, s)` in [-1, 1]."""
+
+    pictures: Tensor
+    masks: Tensor
+    cuts: Tensor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -322,6 +332,93 @@ def _checked(model: nn.Module) -> Sam:
     return model
 
 
+class WordsRecipe:
+    """The last stage: the first prompt is what an encoder of pictures and words makes of a thing that is cut out.
+
+    Words have never been seen then; they are understood because their features lie near those of what they name.
+
+    Args:
+        model: The model, with its reader.
+        source: Pictures with masks.
+        prompts: Things that are asked for in each picture, an even number.
+
+    Source: arXiv:2304.02643, appendix D.5, "Zero-Shot Text-to-Mask".
+    """
+
+    def __init__(self, model: Sam, source: SegmentedPictures, *, prompts: int = 8) -> None:
+        self.model, self.source, self.prompts = model, source, prompts
+        self.usual = SamRecipe(model, source, prompts=prompts, rounds=Rounds(graded=2))
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def batch(self, indices: Sequence[int], generator: torch.Generator) -> WordsBatch:
+        """The usual batch, with a cut-out of each thing that is asked for."""
+        usual, size = self.usual.batch(indices, generator), self.model.reader.size
+        mean, std = (usual.pictures.new_tensor(numbers).view(3, 1, 1) / 127.5 for numbers in (MEAN, STD))
+        pictures = usual.pictures * std + mean - 1
+        cuts = [
+            cut_outs(picture, boxes, size, own)
+            for picture, boxes, own in zip(
+                pictures, boxes_of_masks(usual.masks), sample_generators(generator, indices), strict=True
+            )
+        ]
+        return WordsBatch(usual.pictures, usual.masks, torch.stack(cuts))
+
+    def parameter_groups(self, settings: FitSettings) -> list[dict[str, Any]]:
+        """As in the other stages."""
+        return self.usual.parameter_groups(settings)
+
+    def step(self, state: TrainState, batch: WordsBatch) -> Mapping[str, float | Tensor]:
+        """One update."""
+        return descend(state, batch, lambda part: self.losses(part, state.generator))
+
+    def losses(self, batch: WordsBatch, generator: torch.Generator) -> dict[str, Tensor]:
+        """The loss of answers to cut-outs, and that of the usual prompts."""
+        usual = self.usual.losses(SamBatch(batch.pictures, batch.masks), generator)
+        with torch.no_grad():
+            words = self.model.reader.pictures(batch.cuts.flatten(0, 1)).unflatten(0, batch.cuts.shape[:2])
+        every = self.model.decode(self.model.encode(batch.pictures), Prompts(words=words))
+        side = self.model.config.low_res_side
+        targets = F.avg_pool2d(batch.masks.float(), batch.masks.shape[-1] // side)
+        several, single = (answer_loss(*answers(*every, multimask=many), targets) for many in (True, False))
+        told = {"cut out": single.overlap.mean(), "first": usual["first"], "last": usual["last"]}
+        return {"loss": usual["loss"] + several.loss + single.loss, **told}
+
+
+WIDER = 1.5
+"""How much more than its box is cut out around a thing at most, as a factor on the sides; 2 in the paper."""
+
+
+def cut_outs(picture: Tensor, boxes: Tensor, size: int, generator: torch.Generator) -> Tensor:
+    """Boxes cut out of a picture and stretched to squares, each with a random share of what is around it.
+
+    Args:
+        picture: `(3, height, width)`.
+        boxes: `(boxes, 4)`: left, top, right, bottom, the last two inclusive.
+        size: Side of the squares.
+        generator: Source of randomness.
+
+    Returns:
+        `(boxes, 3, size, size)`.
+    """
+    low, high = boxes[:, :2].float(), boxes[:, 2:].float() + 1
+    factor = 1 + (WIDER - 1) * torch.rand(len(boxes), 1, generator=generator)
+    extent = picture.new_tensor((picture.shape[2], picture.shape[1]))
+    centre, half = (low + high) / extent - 1, (high - low) / extent * factor
+    zero = torch.zeros(len(boxes))
+    across = torch.stack((half[:, 0], zero, centre[:, 0]), dim=1)
+    down = torch.stack((zero, half[:, 1], centre[:, 1]), dim=1)
+    grid = F.affine_grid(torch.stack((across, down), dim=1), [len(boxes), 3, size, size], align_corners=False)
+    whole = picture.expand(len(boxes), -1, -1, -1)
+    return F.grid_sample(whole, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def words_recipe(model: nn.Module, source: SegmentedPictures) -> WordsRecipe:
+    """The recipe of the last stage."""
+    return WordsRecipe(_checked(model), source)
+
+
 _SETTINGS = FitSettings(
     steps=2000, batch_size=12, learning_rate=4e-3, warmup_steps=20, schedule=Cosine(final=0.05), weight_decay=0.05,
     betas=(0.9, 0.99), precision=Precision.BF16, ema_decay=0.99, preview_every=500, optimizer=Optimizer.MUON,
@@ -334,5 +431,10 @@ STAGES = (
         recipe=sam_recipe,
         settings=replace(_SETTINGS, steps=3000, batch_size=8, learning_rate=2.5e-3, ema_decay=0.998),
         finetune=True,
+    ),
+    Stage(
+        name="words",
+        recipe=words_recipe,
+        settings=replace(_SETTINGS, steps=800, batch_size=8, learning_rate=1e-3, ema_decay=0.998, preview_every=0),
     ),
 )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from bottega.room import System
+from bottega.networks import ImageText
+from bottega.room import Offer, System
 from bottega.systems.vision.sam.checkpoints import FORMATS
 from bottega.systems.vision.sam.config import PRESETS
 from bottega.systems.vision.sam.evaluation import evaluate
@@ -22,10 +24,18 @@ def _source(place: str | Path | None) -> Any:  # noqa: ANN401 - a world; the sta
     return source_at(place, SegmentsWorld())
 
 
-def _segmenter(model: nn.Module) -> SamSegmenter:
+def _sam(model: nn.Module) -> Sam:
     if not isinstance(model, Sam):
         raise TypeError(f"Segment Anything is a Sam, not a {type(model).__name__}")
-    return SamSegmenter(model)
+    return model
+
+
+def _segmenter(model: nn.Module) -> SamSegmenter:
+    return SamSegmenter(_sam(model))
+
+
+def _connect(model: nn.Module, parts: Mapping[str, ImageText]) -> None:
+    _sam(model).connect(parts["reader"])
 
 
 SYSTEM = System(
@@ -40,4 +50,6 @@ SYSTEM = System(
     evaluate=evaluate,
     files=files,
     segmenter=_segmenter,
+    parts={"reader": Offer.IMAGE_TEXT},
+    connect=_connect,
 )
