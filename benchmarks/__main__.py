@@ -9,7 +9,7 @@ from benchmarks.measure import RESULTS, keep
 
 ALL = (
     "cold_start", "sampler_overhead", "network_step", "training_rate", "dit_step", "dit_training", "language_decoding",
-    "seggpt_answer", "sam_masks",
+    "seggpt_answer", "sam_masks", "stylegan2_drag",
 )  # fmt: skip
 BY_NAME_ONLY = ("eva_stages", "long_skips", "masked_training", "sam_data_engine", "zero_shot")
 """Minutes long: an experiment rather than a measurement of speed."""

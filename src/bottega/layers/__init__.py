@@ -34,6 +34,7 @@ from bottega.layers.moe import (
     watched,
 )
 from bottega.layers.norm import ChannelNorm, RmsNorm
+from bottega.layers.packed_conv import FrozenConv3x3
 from bottega.layers.patch import PatchEmbed, unpatchify
 from bottega.layers.position import sinusoid
 from bottega.layers.rotary import Rotary, RotaryLayout, Turns
@@ -44,6 +45,7 @@ __all__ = [
     "Downsample",
     "DropPath",
     "ExpertChoice",
+    "FrozenConv3x3",
     "FullMemory",
     "GatedMlp",
     "JoinedMemory",

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bottega.layers import FrozenConv3x3
 from bottega.ops import double_side, low_pass
 
 SLOPE = 0.2
@@ -187,7 +188,7 @@ class StyledConv(nn.Module):
         self.register_buffer("noise", torch.randn(side, side))
         self.noise_strength = nn.Parameter(torch.zeros(()))
         self.bias = nn.Parameter(torch.zeros(outputs))
-        self.kept: tuple[Tensor, Tensor] | None = None
+        self.kept: tuple[FrozenConv3x3, Tensor] | None = None
         self.kept_from = (0, 0)
 
     def forward(self, x: Tensor, style: Tensor, noise: Noise) -> Tensor:
@@ -201,14 +202,13 @@ class StyledConv(nn.Module):
         Returns:
             `(batch, outputs, side, side)`.
         """
-        kernel, energy = self._kernel()
+        frozen = self._frozen()
+        conv, energy = (self._plain, self._energy()) if frozen is None else frozen
         scale = self.affine(style)
         undo = (scale.square() @ energy + 1e-8).rsqrt() * GAIN
-        x = x * scale[:, :, None, None]
+        x = conv(x * scale[:, :, None, None])
         if self.up:
-            x = low_pass(F.conv_transpose2d(x, kernel, stride=2), (1, 1, 1, 1), gain=4.0)
-        else:
-            x = F.conv2d(x, kernel, padding=1)
+            x = low_pass(x, (1, 1, 1, 1), gain=4.0)
         return bounded(rectified(torch.addcmul(self._shift(x, noise), x, undo[:, :, None, None])), self.clamp)
 
     def train(self, mode: bool = True) -> StyledConv:
@@ -216,29 +216,38 @@ class StyledConv(nn.Module):
         self.kept = None
         return super().train(mode)
 
-    def _kernel(self) -> tuple[Tensor, Tensor]:
-        """The kernel as its convolution wants it, and its squares' sums `(inputs, outputs)`; kept while frozen."""
+    def _frozen(self) -> tuple[FrozenConv3x3, Tensor] | None:
+        """The convolution and the energies while the weights stay; None where they may change."""
         weight = self.weight
         changes = self.training or weight.is_inference() or (torch.is_grad_enabled() and weight.requires_grad)
         if changes or torch.compiler.is_compiling():
-            return self._prepared()
+            return None
         source = (weight.data_ptr(), weight._version)
         if self.kept is None or self.kept_from != source:
             with torch.no_grad():
-                self.kept, self.kept_from = self._prepared(), source
+                side = self.noise.shape[0] // (2 if self.up else 1)
+                kernel = weight.transpose(0, 1) if self.up else weight
+                self.kept = FrozenConv3x3(kernel, double=self.up, side=side), self._energy()
+                self.kept_from = source
         return self.kept
 
-    def _prepared(self) -> tuple[Tensor, Tensor]:
-        weight = self.weight.transpose(0, 1) if self.up else self.weight
-        return weight.contiguous(memory_format=torch.channels_last), self.weight.square().sum((2, 3)).T
+    def _plain(self, x: Tensor) -> Tensor:
+        """The convolution by weights that are learned."""
+        if self.up:
+            return F.conv_transpose2d(x, in_rows(self.weight.transpose(0, 1)), stride=2)
+        return F.conv2d(x, in_rows(self.weight), padding=1)
+
+    def _energy(self) -> Tensor:
+        """Sums of the kernel's squares, `(inputs, outputs)`."""
+        return self.weight.square().sum((2, 3)).T
 
     def _shift(self, x: Tensor, noise: Noise) -> Tensor:
         """Bias and noise with the rectifier's gain, `(batch or 1, outputs, side or 1, side or 1)`."""
-        bias = (self.bias * GAIN)[:, None, None].to(x.dtype)
+        bias = (self.bias * GAIN).to(x.dtype)
         if noise is Noise.NONE:
-            return bias[None]
-        drawn = self.noise[None, None] if noise is Noise.FIXED else torch.randn_like(x[:, :1])
-        return (bias + drawn * (self.noise_strength * GAIN)).contiguous(memory_format=torch.channels_last)
+            return bias[None, :, None, None]
+        drawn = self.noise[None] if noise is Noise.FIXED else torch.randn_like(x[:, 0])
+        return torch.addcmul(bias, drawn[..., None], self.noise_strength * GAIN).permute(0, 3, 1, 2)  # channels last
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "kept": None}  # a copy prepares for itself

@@ -78,8 +78,8 @@ def test_kernels_that_are_kept_follow_the_weights(generator):
         for parameter in generator.synthesis.parameters():
             parameter.mul_(1.1)
         after = generator.synthesis(styles)
-    assert not torch.equal(before, after)
-    assert torch.equal(copy.deepcopy(generator).synthesis(styles), after)
+        assert not torch.equal(before, after)
+        assert torch.equal(copy.deepcopy(generator).synthesis(styles), after)
     generator.train()
     optimizer = torch.optim.Adam(generator.parameters(), lr=0.1, fused=True)  # leaves no trace of its changes
     for parameter in generator.parameters():
@@ -88,7 +88,8 @@ def test_kernels_that_are_kept_follow_the_weights(generator):
     generator.eval()
     with torch.no_grad():
         assert not torch.equal(generator.synthesis(styles), after)
-        assert torch.equal(generator.synthesis(styles), copy.deepcopy(generator).train().synthesis(styles))
+        plain = copy.deepcopy(generator).train().synthesis(styles)
+        torch.testing.assert_close(generator.synthesis(styles), plain, atol=1e-3, rtol=1e-4)
 
 
 def test_a_style_changes_its_own_layers_and_those_after(generator):

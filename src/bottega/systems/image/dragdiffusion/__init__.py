@@ -12,15 +12,15 @@ CARD = Card(
     peer="Yujun-Shi/DragDiffusion (hyper-parameters; not compared number by number)",
     licence="The room has no weights; those of the diffusion model that is dragged keep their licence.",
     missing=(
-        "A feature map finer than the denoiser's patches: the bundled models see 8 x 8 of them, so that drags are "
-        "coarser than in a GAN.",
+        "Drags that look right on the bundled models: they see 8 x 8 patches, handles jump from one to the next, and "
+        "long drags spoil the picture before the handle arrives (without the reference's keys and values, sooner).",
         "Stable Diffusion's U-Net, on which the paper works: the diffusion models here are transformers.",
     ),
     deviations=(
         "What may not move is held in the denoiser's features, as DragGAN does, not in the next state.",
         "Features are the tokens halfway through the blocks out of a U-ViT, in the place of a U-Net's third decoder "
         "stage.",
-        "The state moves at a rate of 0.05, where 0.01 is published for Stable Diffusion: the bundled models need it.",
+        "The state moves at a rate of 0.02, where 0.01 is published for Stable Diffusion: the bundled models need it.",
         "The low-rank additions are on the projections of the blocks that are looked into.",
     ),
 )

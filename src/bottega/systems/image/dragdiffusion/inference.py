@@ -42,7 +42,7 @@ class DragDiffusionRequest:
     """What may move: white there, black elsewhere. Left out: everything may."""
     steps: int = 80
     """Most steps of the drag, 1 to 1000."""
-    rate: float = 0.05
+    rate: float = 0.02
     """How fast the state moves, 0.00001 to 1."""
     stillness: float = 20.0
     """How strongly what may not move is held, 0 to 1000."""

@@ -33,10 +33,10 @@ LESSONS = 80
 
 
 def drag_settings(prior: Prior) -> DragSettings:
-    """How a diffusion model is dragged: 80 steps, as published, at a rate of 0.05; lengths follow the picture."""
+    """How a diffusion model is dragged: 80 steps, as published, at a rate of 0.02; lengths follow the picture."""
     unit = prior.size / 64
     return DragSettings(
-        rate=0.05, radius=2 * unit, stillness=20.0, near=unit, pulled=unit, steps=80,
+        rate=0.02, radius=2 * unit, stillness=20.0, near=unit, pulled=unit, steps=80,
         tracker=NearestFeature(radius=4 * unit),
     )  # fmt: skip
 
