@@ -198,6 +198,10 @@ export function mark(page: Page): Mode & Marked {
       last = null;
       stage.redraw();
     },
+    cancel: () => {
+      [drawing, sheet, last] = [null, null, null];
+      stage.redraw();
+    },
     hover: (place) => {
       over = place;
       if (!place || tool() !== "point" || !isEmpty(now)) ghost = null;

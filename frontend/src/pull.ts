@@ -194,6 +194,11 @@ export function pull(page: Page, marked: Marked, mark: (picture: Upload) => void
       [held, grabbed, last] = [null, null, null];
       refresh();
     },
+    cancel: () => {
+      if (held) arrows = arrows.filter((each) => each !== held);
+      [held, grabbed, last] = [null, null, null];
+      refresh();
+    },
     hover: (place) => {
       over = place;
       stage.redraw();

@@ -193,6 +193,34 @@ def test_a_pointer_that_rests_shows_what_a_click_would_mark(page: Page, tmp_path
     expect(page.locator(".candidate")).to_have_count(0)
 
 
+def test_the_keyboard_alone_marks_a_thing(page: Page, tmp_path: Path) -> None:
+    give(page, draw(tmp_path / "discs.png", (80, 50, 160, 130), (0, 0, 20, 20)))
+    page.locator("#canvas").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press(" ")
+    candidates(page, 3)
+    page.keyboard.press("Enter")
+    expect(page.locator(".thing")).to_have_count(1)
+    assert same(np.asarray(Image.open(io.BytesIO(taken(page, "PNG"))))[..., 3] > 0, inside((80, 50, 160, 130)))
+
+
+def test_one_comes_nearer_to_small_things(page: Page, tmp_path: Path, look: Callable[[str], None]) -> None:
+    give(page, draw(tmp_path / "discs.png", (205, 20, 215, 30)))
+    page.mouse.move(*place(page, 210, 25))
+    page.keyboard.down("Control")
+    page.mouse.wheel(0, -300)
+    page.keyboard.up("Control")
+    expect(page.locator("#canvas[data-zoom='3.32']")).to_be_visible()
+    page.mouse.click(*place(page, 210, 25))  # what lies under the pointer stays there
+    candidates(page, 3)
+    look("touch-near")
+    assert same(np.asarray(Image.open(io.BytesIO(taken(page, "PNG"))))[..., 3] > 0, inside((205, 20, 215, 30)))
+    page.locator("#canvas").focus()
+    page.keyboard.press("0")
+    expect(page.locator("#canvas[data-zoom='1.00']")).to_be_visible()
+
+
 def test_what_is_no_picture_is_told_in_one_line(page: Page, tmp_path: Path) -> None:
     (tmp_path / "notes.png").write_text("not a picture")
     page.locator("#file").set_input_files(str(tmp_path / "notes.png"))
