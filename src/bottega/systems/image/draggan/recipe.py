@@ -216,7 +216,7 @@ STAGES = (
         name="adversary",
         recipe=draggan_recipe,
         settings=FitSettings(
-            steps=9000, batch_size=16, learning_rate=0.0025, betas=(0.0, 0.99), weight_decay=0.0, clip_norm=None,
+            steps=20000, batch_size=16, learning_rate=0.0025, betas=(0.0, 0.99), weight_decay=0.0, clip_norm=None,
             ema_decay=0.998, precision=Precision.BF16, compile=True, save_every=250, preview_every=500,
         ),
         finetune=True,
