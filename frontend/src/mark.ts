@@ -3,7 +3,7 @@
 import { button, byId, make } from "./dom";
 import { type Mask, coloured, decode, encode, outline, painted } from "./masks";
 import { type Hand, type Place, type View, dot } from "./stage";
-import { type Answer, type Box, type Form, type Kept, type Refined, type Said, type Sheet, type Spot, look, masks, take } from "./touch_api";
+import { type Answer, type Box, type Form, type Kept, type Refined, type Said, type Sheet, type Spot, look, masks, take, warm } from "./touch_api";
 import { type Marked, type Mode, type Opened, type Page, type Paper, brush, choices, choose, chosen, css, gaveUp, paper, tint, words } from "./touch_page";
 
 /** A mask with all that is needed to show it. */
@@ -57,8 +57,9 @@ export function mark(page: Page): Mode & Marked {
   let going: AbortController | null = null;
   let [drawing, sheet, last]: [Box | null, Paper | null, Place | null] = [null, null, null];
   let [ghost, glancing, quick, over]: [Shape | null, boolean, boolean, Place | null] = [null, false, true, null];
-  let [active, reads, cut] = [false, false, false];
+  let [active, cut, meeting] = [false, false, 0];
   choices(select, page.tools.segmenters);
+  if (select.value) page.attempt(() => warm(select.value));
 
   // ---------------------------------------------------------------------------------------------- what was said
   function step(next: Moment): void {
@@ -212,7 +213,7 @@ export function mark(page: Page): Mode & Marked {
 
   /** What a click here would mark, as long as answers are quick. */
   function glance(): void {
-    if (!over || !picture || !select.value || glancing || !quick || going || tool() !== "point" || !isEmpty(now) || !active) return;
+    if (!over || !picture || !select.value || meeting > 0 || glancing || !quick || going || tool() !== "point" || !isEmpty(now) || !active) return;
     const [place, shown] = [over, picture];
     glancing = true;
     const started = performance.now();
@@ -325,6 +326,7 @@ export function mark(page: Page): Mode & Marked {
   function hint(): string {
     if (!picture || !select.value) return "";
     if (going) return "Looking…";
+    if (meeting > 0) return "Getting to know the picture… You may click already.";
     if (isEmpty(now)) return HINTS[tool()] ?? "";
     const held = now.shapes[now.at];
     if (!held) return "";
@@ -436,13 +438,19 @@ export function mark(page: Page): Mode & Marked {
     if (active) stage.show(opened.image, opened.width, opened.height);
     show();
     if (!select.value) return explain();
+    const own = ++meeting;
     page.attempt(async () => {
-      const looked = await look(select.value, opened.input);
-      reads = looked.words;
-      quick = true;
-      glance();
-      byId("words-form", HTMLFormElement).hidden = !reads;
+      try {
+        const looked = await look(select.value, opened.input);
+        byId("words-form", HTMLFormElement).hidden = !looked.words;
+      } finally {
+        if (own === meeting) meeting = 0;
+        quick = true;
+        show();
+        glance();
+      }
     });
+    show();
   }
 
   return {

@@ -93,6 +93,7 @@ const post = (body: unknown): RequestInit => ({ method: "POST", headers: { "Cont
 export const tools = (): Promise<Tools> => json("/api/touch");
 export const scene = (index: number): Promise<Upload> => json(`/api/touch/scenes?index=${index}`, { method: "POST" });
 export const film = (file: File): Promise<Upload[]> => json(`/api/touch/films?name=${encodeURIComponent(file.name.slice(-80))}`, { method: "POST", headers: { "Content-Type": "application/octet-stream" }, body: file });
+export const warm = (system: string): Promise<unknown> => json(`/api/touch/segmenters/${encodeURIComponent(system)}`, { method: "POST" });
 export const look = (system: string, picture: Input): Promise<{ width: number; height: number; words: boolean; seconds: number }> => json("/api/touch/looks", post({ system, picture }));
 export const masks = (system: string, picture: Input, said: Said, glance: boolean, signal: AbortSignal): Promise<Answer> => json("/api/touch/masks", { ...post({ system, picture, ...said, glance }), signal });
 

@@ -119,6 +119,11 @@ def test_tools_are_the_systems_that_offer_something(client: httpx.Client) -> Non
     ]  # fmt: skip
 
 
+def test_a_segmenter_is_got_ready_before_there_is_a_picture(client: httpx.Client) -> None:
+    assert client.post("/touch/segmenters/flood").json() == {"ready": True}
+    assert "promptable segmenter" in client.post("/touch/segmenters/hue").json()["error"]
+
+
 def test_a_click_gives_three_candidates_and_more_say_which(client: httpx.Client) -> None:
     picture = give(client, TWO)
     looked = client.post("/touch/looks", json={"system": "flood", "picture": picture}).json()

@@ -20,6 +20,7 @@ from bottega.processes.segmentation import (
     Prompts,
     Segmenter,
     Segments,
+    click,
     middle_pixels,
     rough_mask,
 )
@@ -127,7 +128,9 @@ class Looking:
         def make() -> Looked:
             segmenter, picture = self._toolbox.segmenter(system), self._toolbox.open(given)
             made.append(True)
-            return Looked(picture, segmenter, segmenter.encode(picture.pixels), _reads(segmenter))
+            embedding = segmenter.encode(picture.pixels)
+            segmenter.prompt(embedding, click([(0.0, 0.0)]))  # the first is the slowest: nobody waits for it
+            return Looked(picture, segmenter, embedding, _reads(segmenter))
 
         return self._looks.get((system, str(source.path)), make), bool(made)
 

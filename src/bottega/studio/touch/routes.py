@@ -64,6 +64,13 @@ async def film(request: Request, name: Annotated[str, Query(max_length=255)] = "
     return await anyio.to_thread.run_sync(accept_film, studio.uploads, data, name, limiter=studio.decoders)
 
 
+@router.post("/segmenters/{system}")
+def warm(touch: Parts, system: Annotated[str, Path(max_length=64)]) -> dict[str, bool]:
+    """Gets a segmenter ready before there is a picture."""
+    touch.toolbox.segmenter(system)
+    return {"ready": True}
+
+
 @router.post("/looks")
 def look(touch: Parts, body: LookBody) -> LookAnswer:
     """Encodes a picture, so that clicks are answered at once."""
