@@ -10,6 +10,7 @@ import torch
 
 from bottega.data import SamplerState, ShuffledSampler
 from bottega.errors import RequestError
+from bottega.layers import undo_preparation
 from bottega.training.checkpoint import list_checkpoints, load_newest, remove_unfinished
 from bottega.training.ema import Ema
 from bottega.training.optimizers import optimizer_of
@@ -24,6 +25,7 @@ from bottega.training.tensors import restore
 def begin(recipe: Recipe, settings: FitSettings, world: World) -> TrainState:
     """The state before the first step."""
     model = recipe.model
+    undo_preparation(model)  # packed copies follow a weight's version, which fused optimizers do not count up
     model.train()
     for part in model.modules():  # what is not trained also keeps its statistics and drops nothing
         parameters = list(part.parameters())

@@ -13,9 +13,10 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from training_toys import Adversaries, Regression, digests
+from training_toys import Adversaries, Net, Regression, digests
 
 from bottega.errors import RequestError
+from bottega.layers import prepare_for_inference
 from bottega.training import (
     Constant,
     Cosine,
@@ -353,3 +354,18 @@ def test_settings_name_the_bad_value(field: str, value: object) -> None:
     with pytest.raises(RequestError, match=f"{field} is ") as error:
         replace(SHORT, **{field: value})
     assert repr(value) in str(error.value)
+
+
+def test_a_model_made_ready_to_run_is_trained_and_then_runs_with_what_it_learned(tmp_path: Path) -> None:
+    """Packed copies of weights are known by a version that fused optimizers leave as it is."""
+    recipe = Regression()
+    prepare_for_inference(recipe.model, packed=True)
+    recipe.model.eval()
+    with torch.no_grad():
+        recipe.model(recipe.inputs)  # packs
+    fit(recipe, FitSettings(steps=3, batch_size=8, learning_rate=0.1), tmp_path)
+    fresh = Net(0.1).eval()
+    fresh.load_state_dict(recipe.model.state_dict())
+    recipe.model.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(recipe.model(recipe.inputs), fresh(recipe.inputs))
