@@ -14,6 +14,7 @@ CARD = Card(
     peer="baaivision/Painter",
     licence="The published weights (BAAI/Painter) are under MIT. The world of lessons is drawn by bottega.",
     missing=(
+        "Bundled weights: the recipe learns, and needs two to three hours on a processor core.",
         "The search for the example of a task that serves best, which the authors ran over their training sets.",
         "The authors' start from MAE weights: training starts from nothing, or from weights in the authors' layout.",
     ),

@@ -14,7 +14,10 @@ CARD = Card(
     papers=("2304.03284", "2212.02499"),
     peer="transformers SegGptForImageSegmentation; baaivision/Painter for the feature ensemble",
     licence="The published weights (BAAI/SegGPT) are under MIT. The emoji world is Noto Color Emoji (OFL-1.1).",
-    missing=("Training on the paper's pool of real segmentation data; a folder of the user's own takes its place.",),
+    missing=(
+        "Bundled weights: the recipe learns, and needs two to three hours on a processor core.",
+        "Training on the paper's pool of real segmentation data; a folder of the user's own takes its place.",
+    ),
     deviations=(
         "Masks are found by the nearest of all the examples' colours, which for one white mask is the authors' "
         "threshold; so one run can ask for several things.",
