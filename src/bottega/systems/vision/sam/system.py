@@ -45,6 +45,7 @@ SYSTEM = System(
     infer=infer,
     tiny_request=SamRequest(points="128,128"),
     formats=FORMATS,
+    bundled="tiny",
     stages=STAGES,
     open_source=_source,
     evaluate=evaluate,
