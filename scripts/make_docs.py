@@ -1,6 +1,7 @@
 """Writes what the code says into docs/: a page per system, an index, the README's table, and the gallery.
 
     python scripts/make_docs.py           the gallery, made now with the bundled weights, then pages and table
+    python scripts/make_docs.py --only sam eva   the same, with the gallery's pictures of these systems alone
     python scripts/make_docs.py --pages   pages and table only
 
 Everything written here is generated: edit the rooms' cards, docstrings and docs/gallery.toml instead.
@@ -33,8 +34,10 @@ def main() -> None:
     """Makes the gallery's pictures and writes the pages."""
     parser = argparse.ArgumentParser(description="Writes what the code says into docs/.")
     parser.add_argument("--pages", action="store_true", help="leave the gallery's pictures as they are")
-    if not parser.parse_args().pages:
-        make_gallery()
+    parser.add_argument("--only", nargs="*", metavar="ID", help="make the gallery's pictures of these systems alone")
+    asked = parser.parse_args()
+    if not asked.pages:
+        make_gallery(asked.only)
     for path, text in pages().items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -102,11 +105,13 @@ def with_table(readme: str) -> str:
     return f"{head}{START}\n{table}\n{END}{tail}"
 
 
-def make_gallery() -> None:
-    """Runs every entry of docs/gallery.toml and keeps what it gave."""
+def make_gallery(only: list[str] | None = None) -> None:
+    """Runs every entry of docs/gallery.toml, or those of some systems, and keeps what it gave."""
     folder = DOCS / "gallery"
     folder.mkdir(exist_ok=True)
     for each in _gallery():
+        if only is not None and each["system"] not in only:
+            continue
         ready = catalog.load(each["system"])
         request = decode_config(ready.system.request, each["request"])
         result: Any = ready(request)
