@@ -136,11 +136,13 @@ function wireFiles(give: (files: File[]) => Promise<void>, page: Page): void {
   const box = byId("canvas-box", HTMLDivElement);
   const inputs = ["file", "files", "film"].map((id) => byId(id, HTMLInputElement));
   for (const input of inputs) {
-    input.addEventListener("change", () => {
+    const take = (): void => {
       const files = [...(input.files ?? [])];
       input.value = "";
       if (files.length > 0) page.attempt(() => give(files));
-    });
+    };
+    input.addEventListener("change", take);
+    take(); // what was chosen before the page was ready
   }
   byId("add", HTMLButtonElement).addEventListener("click", () => inputs[1]!.click());
   byId("add-film", HTMLButtonElement).addEventListener("click", () => inputs[2]!.click());
