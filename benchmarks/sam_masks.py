@@ -41,7 +41,8 @@ def run() -> Outcome:
             "bf16, peer": _error(peer_half.vision_encoder(small).last_hidden_state, expected),
             "click": _error(_click(ours, expected, ours.prompt_encoder.grid()), _peer_click(peer, expected)),
         }
-        assert errors["fp32"] < 1e-4 > errors["click"], errors
+        assert errors["fp32"] < 1e-4, errors
+        assert errors["click"] < 1e-3, errors  # the answer of random weights is a small difference of large numbers
         assert errors["bf16"] < 2 * errors["bf16, peer"], errors
         seconds = take_turns(
             {
